@@ -1,0 +1,986 @@
+"""A stand-in for Braze on localhost: the invalid-phone-number list, its moves and its faults.
+
+Standard library only, and nothing from the tap: client and fake must not share a bug.
+`python tests/simulator.py --help` starts one from a shell, `with Simulator(seeded(1000)) as braze:` from a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import datetime as dt
+import itertools
+import json
+import math
+import operator
+import random
+import re
+import signal
+import socket
+import struct
+import threading
+import time
+import typing as t
+import weakref
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from email.utils import formatdate
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, MutableSequence
+
+LIST_PATH = "/sms/invalid_phone_numbers"
+REMOVE_PATH = "/sms/invalid_phone_numbers/remove"
+CONTROL_PATH = "/_simulator"
+MAX_PAGE = 500
+DEFAULT_PAGE = 100
+MAX_REMOVALS = 50
+MAX_URL = 64 * 1024
+MAX_HEAD = 1024 * 1024
+
+#: Maintenance, refusals and failures, as Braze or a proxy before it sends them. Nothing was done.
+STATUS_FAULTS = tuple(str(status.value) for status in HTTPStatus if status == HTTPStatus.ACCEPTED or status >= 400)
+#: Nothing was done on the server's side.
+LOST_FAULTS = ("html", "reset", "hang")
+#: The request was carried out, but its answer is spoilt (or only late: "slow").
+ANSWER_FAULTS = ("truncated", "half_json", "no_sms", "slow", "reset_after")
+
+REASONS = ("provider_error", "deactivated", "invalid_format")
+REASON_WEIGHTS = {"provider_error": 70, "deactivated": 25, "invalid_format": 4, None: 1}
+EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+MICROSECOND = dt.timedelta(microseconds=1)
+DAY = dt.timedelta(days=1)
+FIRST_AREA, AREAS, LINES = 200, 800, 10_000
+HTML = b"<!DOCTYPE html><html><body><h1>We will be right back</h1></body></html>"
+
+_quoted = json.encoder.encode_basestring
+_digits = re.compile(r"\D+").sub
+_request_line = re.compile(r"[A-Z]+ /\S* HTTP/1\.1").fullmatch
+
+
+class Entry(t.NamedTuple):
+    """One number on the list."""
+
+    phone: str  #: as spelled
+    detected_at: dt.datetime  #: aware, UTC
+    reason: str | None  #: None: the answer has no such key
+    spelled: str  #: detected_at as the API writes it
+
+    def payload(self) -> dict[str, str]:
+        """Return the record as the API gives it."""
+        reason = {} if self.reason is None else {"reason": self.reason}
+        return {"phone": self.phone, "invalid_detected_at": self.spelled, **reason}
+
+    def encoded(self) -> bytes:
+        """Return the record as the bytes of an answer; by hand, because a million go through here."""
+        reason = "" if self.reason is None else f',"reason":{_quoted(self.reason)}'
+        return f'{{"phone":{_quoted(self.phone)},"invalid_detected_at":{_quoted(self.spelled)}{reason}}}'.encode()
+
+
+@dataclasses.dataclass
+class Behaviour:
+    """How the simulator behaves; read anew for each request, so it can be changed while it serves."""
+
+    latency: float = 0.0  #: seconds before an answer
+    end_inclusive: bool = False  #: end_date means the end of that day, not its midnight
+    clock_offset: float = 0.0  #: seconds by which Braze's clock is ahead of ours
+    rate_limit: int = 250_000
+    rate_window: float = 3600.0  #: seconds; windows begin at its multiples
+    header_case: str = "canonical"  #: or "lower", "upper"
+    removals_per_page: float = 0.0  #: moves expected just before a page is built
+    insertions_per_page: float = 0.0  #: detected now: on top of the list
+    late_insertions_per_page: float = 0.0  #: somewhere in the range of the first entries
+    shuffle_ties: bool = False  #: entries of one instant change places before every page
+    protect: set[str] = dataclasses.field(default_factory=set)  #: digits that random removals never take
+    fault_rate: float = 0.0  #: share of requests that meet one of fault_kinds
+    fault_kinds: tuple[str, ...] = (
+        *("500", "502", "503", "202"),
+        *("html", "reset", "truncated", "half_json", "no_sms", "slow"),
+    )
+    fail_next: list[str] = dataclasses.field(default_factory=list)  #: consumed before any random fault
+    down: bool = False  #: connections are dropped without an answer
+    hang_seconds: float = 3600.0
+    retry_after: str | None = None  #: sent with 429 and 503
+    refuse_reasons: bool = True  #: an unknown reason is a 400
+
+    def change(self, values: dict[str, t.Any]) -> None:
+        """Set several fields at once: all of them, or none and a ValueError."""
+        for name, value in {name: coerced(name, value) for name, value in values.items()}.items():
+            setattr(self, name, value)
+
+
+DEFAULTS: dict[str, t.Any] = {field.name: getattr(Behaviour(), field.name) for field in dataclasses.fields(Behaviour)}
+
+
+def coerced(name: str, value: t.Any) -> t.Any:
+    """Return a field's value in the field's own type."""
+    if name not in DEFAULTS:
+        msg = f"no such behaviour: {name}"
+        raise ValueError(msg)
+    default = DEFAULTS[name]
+    if isinstance(default, (list, tuple, set)):
+        fits = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
+    elif default is None:
+        fits = value is None or isinstance(value, str)
+    else:
+        fits = type(value) in {type(default), int if isinstance(default, float) else type(default)}
+    if not fits or (name == "header_case" and value not in {"canonical", "lower", "upper"}):
+        msg = f"{name} cannot be {value!r}"
+        raise ValueError(msg)
+    if name in {"fault_kinds", "fail_next"}:
+        for kind in value:
+            check_fault(kind)
+    return value if default is None else type(default)(value)
+
+
+def check_fault(kind: str) -> str:
+    """Return a fault's name, or raise ValueError where there is no such fault."""
+    if kind not in STATUS_FAULTS + LOST_FAULTS + ANSWER_FAULTS:
+        msg = f"no such fault: {kind}"
+        raise ValueError(msg)
+    return kind
+
+
+@dataclasses.dataclass(slots=True)
+class Request:
+    """What the log keeps of one request to the API."""
+
+    method: str
+    path: str
+    params: dict[str, list[str]]
+    started: float  #: time.monotonic()
+    limit: int | None = None  #: in effect; None where the request was refused or is no list request
+    offset: int | None = None
+    status: int | str = "unanswered"  #: or the fault's name, where it is no status
+    returned: int = 0  #: records
+
+
+class Message(t.NamedTuple):
+    """One HTTP request as it came in."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> t.Any:
+        """Return the posted JSON; ValueError if it is none."""
+        return json.loads(self.body or b"{}")
+
+
+class Reply(t.NamedTuple):
+    """An answer before it becomes HTTP."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    returned: int = 0
+
+
+class Budget(t.NamedTuple):
+    """What the rate limit headers say."""
+
+    limit: int
+    remaining: int  #: negative: over the limit
+    reset: int
+
+
+class Exchange(t.NamedTuple):
+    """A request under way."""
+
+    message: Message
+    request: Request
+    fault: str | None
+    budget: Budget
+
+
+class RefusedError(Exception):
+    """A request that gets an error for an answer."""
+
+    def __init__(self, status: int, *errors: str) -> None:
+        super().__init__(status, errors)
+        self.reply = error(status, *errors)
+
+
+def success(status: int = 200, **content: object) -> Reply:
+    """Return an answer in JSON."""
+    return Reply(status, json.dumps(content, default=sorted).encode())
+
+
+def error(status: int, *errors: str) -> Reply:
+    """Return an error as Braze words it."""
+    return success(status, message=HTTPStatus(status).phrase, errors=list(errors))
+
+
+def digits(phone: str) -> str:
+    """Return what decides which number is meant."""
+    return _digits("", phone)
+
+
+def micros(when: dt.datetime) -> int:
+    """Return an instant as microseconds since the epoch."""
+    return (when - EPOCH) // MICROSECOND
+
+
+class Listing:
+    """The list itself, ascending: instants beside encoded records, so that a page is one slice and one join."""
+
+    def __init__(self) -> None:
+        self.times: MutableSequence[int] = array("q")
+        self.rows: list[bytes] = []
+        self.reasons: Counter[str | None] = Counter()
+        # Built when first asked for: a benchmark that only pages should not pay for it.
+        self._instants: dict[str, tuple[int, ...]] | None = None
+        self._filtered: dict[tuple[int, int, str], tuple[MutableSequence[int], list[bytes]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Entry:
+        record = json.loads(self.rows[position])
+        when = EPOCH + self.times[position] * MICROSECOND
+        return Entry(record["phone"], when, record.get("reason"), record["invalid_detected_at"])
+
+    def number_at(self, position: int) -> str:
+        """Return the digits of an entry, without reading all of it."""
+        return digits(self.rows[position].split(b'"', 4)[3].decode())
+
+    @property
+    def instants(self) -> dict[str, tuple[int, ...]]:
+        """Instants by the digits of the number detected then."""
+        if self._instants is None:
+            self._instants = {}
+            for position, when in enumerate(self.times):
+                self._note(self.number_at(position), when)
+        return self._instants
+
+    def _note(self, number: str, when: int) -> None:
+        self.instants[number] = (*self.instants.get(number, ()), when)
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Put in any number of entries."""
+        self._filtered.clear()
+        self._instants = None
+        for entry in entries:
+            self.times.append(micros(entry.detected_at))
+            self.rows.append(entry.encoded())
+            self.reasons[entry.reason] += 1
+        if any(itertools.starmap(operator.gt, itertools.pairwise(self.times))):
+            order = sorted(range(len(self.times)), key=self.times.__getitem__)
+            self.times = array("q", [self.times[position] for position in order])
+            self.rows = [self.rows[position] for position in order]
+
+    def insert(self, entry: Entry) -> None:
+        """Put in one entry, before those of its own instant (in the order the API lists them)."""
+        when = micros(entry.detected_at)
+        position = bisect_right(self.times, when)
+        self._note(digits(entry.phone), when)
+        self.times.insert(position, when)
+        self.rows.insert(position, entry.encoded())
+        self.reasons[entry.reason] += 1
+        self._filtered.clear()
+
+    def pop(self, position: int) -> Entry:
+        """Take out one entry."""
+        entry, when = self[position], self.times[position]
+        # One entry's worth: the same number may be listed twice, even at one instant.
+        left = list(self.instants.pop(digits(entry.phone)))
+        left.remove(when)
+        if left:
+            self.instants[digits(entry.phone)] = tuple(left)
+        del self.times[position], self.rows[position]
+        self.reasons[entry.reason] -= 1
+        self._filtered.clear()
+        return entry
+
+    def positions(self, phones: Iterable[str]) -> list[int]:
+        """Return where the numbers are, descending."""
+        return sorted(
+            {
+                position
+                for wanted in {digits(phone) for phone in phones}
+                for when in self.instants.get(wanted, ())
+                for position in range(bisect_left(self.times, when), bisect_right(self.times, when))
+                if self.number_at(position) == wanted
+            },
+            reverse=True,
+        )
+
+    def between(self, start: int, end: int, reason: str | None) -> tuple[MutableSequence[int], list[bytes], int, int]:
+        """Return instants and rows, and the positions among them between which an answer's records are."""
+        low, high = bisect_left(self.times, start), bisect_left(self.times, end)
+        if reason is None:
+            return self.times, self.rows, low, high
+        if (low, high, reason) not in self._filtered:
+            ending = f'"reason":{_quoted(reason)}}}'.encode()
+            kept = [position for position in range(low, high) if self.rows[position].endswith(ending)]
+            self._filtered[low, high, reason] = (
+                array("q", [self.times[position] for position in kept]),
+                [self.rows[position] for position in kept],
+            )
+        times, rows = self._filtered[low, high, reason]
+        return times, rows, 0, len(rows)
+
+
+def shuffle_ties(rng: random.Random, times: MutableSequence[int], rows: list[bytes], low: int, high: int) -> None:
+    """Let entries of one instant change places, where positions low to high can show it."""
+    position = bisect_left(times, times[low])
+    for _, tied in itertools.groupby(times[position : bisect_right(times, times[high - 1])]):
+        end = position + len(list(tied))
+        if end - position > 1:
+            rows[position:end] = rng.sample(rows[position:end], end - position)
+        position = end
+
+
+class Simulator:
+    """Braze on a port of its own: bound when constructed, served inside `with`."""
+
+    def __init__(
+        self,
+        entries: Iterable[Entry] = (),
+        *,
+        api_key: str = "simulator-key",
+        port: int = 0,
+        host: str = "127.0.0.1",
+        seed: int = 0,
+        **behaviour: t.Any,
+    ) -> None:
+        self.behaviour = Behaviour(**behaviour)
+        self.api_key = api_key
+        self.added: list[Entry] = []
+        self.removed: list[Entry] = []
+        self.requests: list[Request] = []
+        self.removal_posts: list[list[str]] = []
+        self.under_way: set[Connection] = set()
+        self.max_under_way = 0
+        self.connections: set[Connection] = set()
+        self.failures: list[BaseException] = []
+        self._listing = Listing()
+        self._listing.extend(entries)
+        self._rng = random.Random(seed)
+        self._lock = threading.RLock()
+        self._window: tuple[float, float] = (0, 0)
+        self._spent = 0
+        now = micros(self.now())
+        times = self._listing.times or [now - 3_600_000_000, now]
+        self._range = (times[0], times[-1])
+        self._socket = self._bind(host, port)
+        self.host, self.port = self._socket.getsockname()[:2]
+        self.url = f"http://{self.host}:{self.port}"
+
+    # Serving
+
+    def _bind(self, host: str, port: int) -> socket.socket:
+        bound = socket.socket()
+        weakref.finalize(self, bound.close)  # A simulator that never served must not warn of an open socket.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        return bound
+
+    def __enter__(self) -> Simulator:  # noqa: PYI034  (typing.Self is newer than Python 3.10)
+        if self._socket.fileno() < 0:  # Served before: the address stays the same.
+            self._socket = self._bind(self.host, self.port)
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(self._failed)
+        serving = self._loop.create_server(lambda: Connection(self), sock=self._socket, backlog=1024)
+        self._server = self._loop.run_until_complete(serving)
+        self._thread = threading.Thread(target=self._loop.run_forever, name="braze-simulator", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        if self.failures and kind is None:
+            raise self.failures[0]
+
+    async def _close(self) -> None:
+        # asyncio would leave a connection that is half accepted open for good.
+        while accepting := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(accepting)
+        self._server.close()
+        while self.connections:
+            for connection in tuple(self.connections):
+                connection.transport.abort()
+            await asyncio.sleep(0)
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, t.Any]) -> None:
+        """Keep a defect of the simulator for __exit__: in a thread of its own it would go unseen."""
+        self.failures.append(context.get("exception") or RuntimeError(context["message"]))
+        loop.default_exception_handler(context)
+
+    # The list, for any thread
+
+    def now(self) -> dt.datetime:
+        """Return the time on the simulator's clock."""
+        return dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=self.behaviour.clock_offset)
+
+    def add(self, entries: Entry | Iterable[Entry]) -> None:
+        """Put entries on the list."""
+        several = [entries] if isinstance(entries, Entry) else list(entries)
+        with self._lock:
+            if len(several) > 100:  # Sorting once beats shifting every time.
+                self._listing.extend(several)
+            else:
+                for entry in several:
+                    self._listing.insert(entry)
+            self.added += several
+
+    def remove(self, phones: Iterable[str]) -> int:
+        """Take numbers off the list; return how many entries that were."""
+        with self._lock:
+            gone = [self._listing.pop(position) for position in self._listing.positions(phones)]
+            self.removed += gone
+        return len(gone)
+
+    def entries(self, limit: int | None = None) -> list[Entry]:
+        """Return the entries in the order in which the API lists them."""
+        with self._lock:
+            size = len(self._listing)
+            return [self._listing[size - 1 - i] for i in range(size if limit is None else min(limit, size))]
+
+    def detect(self, count: int = 1, minutes: float = 0.0) -> list[Entry]:
+        """Put new numbers on the list, detected within the last minutes; return them, oldest first."""
+        with self._lock:
+            now = micros(self.now())
+            ages = sorted((self._rng.random() * minutes * 60e6 for _ in range(count)), reverse=True)
+            return [self._detect(now - int(age)) for age in ages]
+
+    def remove_any(self, count: int = 1) -> list[Entry]:
+        """Take random entries off the list, none that is protected; return them."""
+        with self._lock:
+            before = len(self.removed)
+            for _ in range(count * 100):  # Enough to meet one of few unprotected numbers, and an end if there is none.
+                if not self._listing or len(self.removed) - before == count:
+                    break
+                position = self._rng.randrange(len(self._listing))
+                if self._listing.number_at(position) not in self.behaviour.protect:
+                    self.removed.append(self._listing.pop(position))
+            return self.removed[before:]
+
+    def _detect(self, when: int) -> Entry:
+        phone = "+" + number(self._rng.randrange(AREAS * LINES))
+        while digits(phone) in self._listing.instants:
+            phone = "+" + number(self._rng.randrange(AREAS * LINES))
+        detected_at = EPOCH + when // 1000 * 1000 * MICROSECOND
+        entry = Entry(phone, detected_at, self._rng.choice(REASONS), spell(detected_at))
+        self.add(entry)
+        return entry
+
+    def _move(self) -> None:
+        """Let the list move as lists do while they are read."""
+        behaviour = self.behaviour
+        self.remove_any(self._draw(behaviour.removals_per_page))
+        self.detect(self._draw(behaviour.insertions_per_page))
+        for _ in range(self._draw(behaviour.late_insertions_per_page)):
+            self._detect(self._rng.randint(*self._range))
+
+    def _draw(self, expected: float) -> int:
+        whole = int(expected)
+        return whole + (expected > whole and self._rng.random() < expected - whole)
+
+    # One request
+
+    def begin(self, message: Message, connection: Connection) -> Exchange:
+        """Take a request in: log it, charge it, and settle what will go wrong with it."""
+        path, _, query = message.target.partition("?")
+        with self._lock:
+            params = parse_qs(query, keep_blank_values=True)
+            request = Request(message.method, path, params, time.monotonic())
+            self.requests.append(request)
+            self.under_way.add(connection)
+            self.max_under_way = max(self.max_under_way, len(self.under_way))
+            return Exchange(message, request, self._fault(), self._charge(message))
+
+    def _fault(self) -> str | None:
+        behaviour = self.behaviour
+        if behaviour.down:
+            return "down"
+        if behaviour.fail_next:
+            return check_fault(behaviour.fail_next.pop(0))
+        if behaviour.fault_rate and self._rng.random() < behaviour.fault_rate:
+            return check_fault(self._rng.choice(behaviour.fault_kinds))
+        return None
+
+    def _authorized(self, message: Message) -> bool:
+        return message.headers.get("authorization") == f"Bearer {self.api_key}"
+
+    def _charge(self, message: Message) -> Budget:
+        """Count a request against the window it falls into; a stranger's costs the workspace nothing."""
+        limit, span = self.behaviour.rate_limit, self.behaviour.rate_window
+        window = self.now().timestamp() // span
+        if self._window != (window, span):
+            self._window, self._spent = (window, span), 0
+        self._spent += self._authorized(message)
+        return Budget(limit, limit - self._spent, math.ceil((window + 1) * span))
+
+    def answer(self, exchange: Exchange) -> Reply:
+        """Return what the API answers, as far as the fault lets it."""
+        fault = exchange.fault
+        with self._lock:
+            if fault in {*LOST_FAULTS, "down"}:
+                reply = Reply(200, HTML, "text/html")
+            elif fault and fault.isdecimal():
+                reply = self._refusal(int(fault), exchange)
+            else:
+                reply = self._spoilt(fault, self._serve(exchange), exchange)
+            spoken = fault is None or fault.isdecimal() or reply.status >= HTTPStatus.BAD_REQUEST
+            exchange.request.status = reply.status if spoken else t.cast("str", fault)
+            exchange.request.returned = reply.returned
+        return reply
+
+    def _refusal(self, status: int, exchange: Exchange) -> Reply:
+        """Return a fault that is a status; refusals echo all they were sent, as a careless server would."""
+        if status == HTTPStatus.ACCEPTED:
+            return success(status, message="queued")
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return error(status, "please try again later")
+        message = exchange.message
+        sent = f"{message.method} {message.target} {exchange.request.params} {message.body.decode(errors='replace')}"
+        return error(status, f"refused: {sent}", f"authorization: {message.headers.get('authorization')}")
+
+    def _spoilt(self, fault: str | None, reply: Reply, exchange: Exchange) -> Reply:
+        if fault == "half_json":
+            return reply._replace(body=reply.body[: len(reply.body) // 2])
+        if fault == "no_sms" and exchange.request.path == LIST_PATH:
+            return success(message="success")
+        return reply
+
+    def _serve(self, exchange: Exchange) -> Reply:
+        message, request = exchange.message, exchange.request
+        endpoint = {("GET", LIST_PATH): self._list, ("POST", REMOVE_PATH): self._remove}.get(
+            (request.method, request.path),
+        )
+        if len(message.target) > MAX_URL:
+            return error(HTTPStatus.REQUEST_URI_TOO_LONG, f"the URL is longer than {MAX_URL} bytes")
+        if endpoint is None:
+            return error(HTTPStatus.NOT_FOUND, f"no such endpoint: {request.method} {request.path}")
+        if not self._authorized(message):
+            return error(HTTPStatus.UNAUTHORIZED, "Invalid API key")
+        if exchange.budget.remaining < 0:
+            return error(HTTPStatus.TOO_MANY_REQUESTS, "rate limit exceeded")
+        try:
+            return endpoint(message, request)
+        except RefusedError as refused:
+            return refused.reply
+
+    def _list(self, _message: Message, request: Request) -> Reply:
+        params = {name: values[-1] for name, values in request.params.items()}
+        limit = whole_number(params, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
+        offset = whole_number(params, "offset", 0, 0, 10**12)
+        reason = params.get("reason")
+        if reason is not None and reason not in REASONS and self.behaviour.refuse_reasons:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"reason must be one of {', '.join(REASONS)}")
+        phones = request.params.get("phone_numbers[]")
+        start, end = (0, 0) if phones else self._dates(params)
+        request.limit, request.offset = limit, offset
+        self._move()
+        if phones:
+            rows = self._rows_of(phones, reason)[offset : offset + limit]
+        else:
+            rows = self._page(self._listing.between(start, end, reason), offset, limit)
+        body = b'{"sms":[' + b",".join(rows) + b'],"message":"success"}'
+        return Reply(200, body, returned=len(rows))
+
+    def _dates(self, params: dict[str, str]) -> tuple[int, int]:
+        if not {"start_date", "end_date"} <= params.keys():
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "either start_date and end_date or phone_numbers[] is required")
+        start, end = midnight(params, "start_date"), midnight(params, "end_date")
+        if start >= end:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "start_date must be earlier than end_date")
+        return micros(start), micros(end) + self.behaviour.end_inclusive * (DAY // MICROSECOND)
+
+    def _rows_of(self, phones: list[str], reason: str | None) -> list[bytes]:
+        found = self._listing.positions(phones)
+        return [self._listing.rows[i] for i in found if reason is None or self._listing[i].reason == reason]
+
+    def _page(self, among: tuple[MutableSequence[int], list[bytes], int, int], offset: int, limit: int) -> list[bytes]:
+        times, rows, low, high = among
+        top = high - offset
+        if top <= low:
+            return []
+        bottom = max(low, top - limit)
+        if self.behaviour.shuffle_ties:
+            shuffle_ties(self._rng, times, rows, bottom, top)
+        page = rows[bottom:top]
+        page.reverse()
+        return page
+
+    def _remove(self, message: Message, _request: Request) -> Reply:
+        try:
+            content = message.json()
+        except ValueError:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "the body is not JSON") from None
+        phones = content.get("phone_numbers") if isinstance(content, dict) else None
+        if not isinstance(phones, list) or not all(isinstance(phone, str) for phone in phones):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "phone_numbers must be a list of strings")
+        if not 1 <= len(phones) <= MAX_REMOVALS:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"phone_numbers takes 1 to {MAX_REMOVALS} numbers")
+        self.remove(phones)
+        self.removal_posts.append(phones)
+        return success(201, message="success")
+
+    # Control over HTTP, for shells and other processes
+
+    def control(self, message: Message) -> Reply:
+        """Answer a request to the simulator itself."""
+        url = urlsplit(message.target)
+        routes: dict[tuple[str, str], Callable[[dict[str, t.Any]], Reply]] = {
+            ("GET", ""): lambda _: self._totals(),
+            ("GET", "/entries"): lambda body: success(entries=self._shown(self.entries(int(body.get("limit", 100))))),
+            ("PATCH", "/behaviour"): self._change,
+            ("POST", "/behaviour"): self._change,
+            ("POST", "/detect"): lambda body: success(entries=self._shown(self._detected(body))),
+            ("POST", "/remove"): self._take_off,
+            ("POST", "/reset_log"): lambda _: self._reset_log(),
+        }
+        route = routes.get((message.method, url.path[len(CONTROL_PATH) :].rstrip("/")))
+        if route is None:
+            return error(404, f"the simulator has {', '.join(f'{verb} {CONTROL_PATH}{path}' for verb, path in routes)}")
+        try:
+            given = {name: values[-1] for name, values in parse_qs(url.query).items()}
+            with self._lock:
+                return route({**given, **message.json()})
+        except (TypeError, ValueError) as problem:
+            return error(400, str(problem))
+
+    def _totals(self) -> Reply:
+        return success(
+            entries=len(self._listing),
+            reasons={reason or "none": count for reason, count in self._listing.reasons.items()},
+            added=len(self.added),
+            removed=len(self.removed),
+            requests=len(self.requests),
+            statuses=Counter(str(request.status) for request in self.requests),
+            under_way=len(self.under_way),
+            max_under_way=self.max_under_way,
+            removal_posts=len(self.removal_posts),
+            now=self.now().isoformat(),
+            behaviour=dataclasses.asdict(self.behaviour),
+        )
+
+    def _change(self, body: dict[str, t.Any]) -> Reply:
+        self.behaviour.change(body)
+        return self._totals()
+
+    def _detected(self, body: dict[str, t.Any]) -> list[Entry]:
+        return self.detect(int(body.get("count", 1)), float(body.get("minutes", 5)))
+
+    def _take_off(self, body: dict[str, t.Any]) -> Reply:
+        before = len(self.removed)
+        self.remove(body.get("phones", ()))
+        self.remove_any(int(body.get("count", 0)))
+        return success(entries=self._shown(self.removed[before:]))
+
+    def _reset_log(self) -> Reply:
+        self.requests.clear()
+        self.removal_posts.clear()
+        self.max_under_way = len(self.under_way)
+        return self._totals()
+
+    def _shown(self, entries: list[Entry]) -> list[dict[str, str]]:
+        return [{**entry.payload(), "detected_at": entry.detected_at.isoformat()} for entry in entries]
+
+
+def whole_number(params: dict[str, str], name: str, default: int, low: int, high: int) -> int:
+    """Return a parameter that is a whole number, or refuse it."""
+    text = params.get(name, str(default))
+    if not re.fullmatch("[0-9]{1,12}", text) or not low <= int(text) <= high:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} must be a whole number from {low} to {high}")
+    return int(text)
+
+
+def midnight(params: dict[str, str], name: str) -> dt.datetime:
+    """Return the midnight a date parameter names, or refuse it."""
+    text = params[name]
+    # fromisoformat alone takes 20260301 on newer Pythons, which the API does not.
+    spelled = text if re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", text) else ""
+    try:
+        return dt.datetime.fromisoformat(f"{spelled}T00:00:00+00:00")
+    except ValueError:
+        raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} must be a date, YYYY-MM-DD") from None
+
+
+class Connection(asyncio.Protocol):
+    """One connection: HTTP/1.1 in, answers out in the order asked for, faults down to the socket."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._buffer = bytearray()
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = t.cast("asyncio.Transport", transport)
+        self._simulator.connections.add(self)
+
+    def connection_lost(self, _exception: Exception | None) -> None:
+        """Forget what was under way."""
+        self._simulator.connections.discard(self)
+        self._simulator.under_way.discard(self)
+        self._busy = True
+        if self._timer:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came; whatever is pipelined waits for the answer before it."""
+        self._buffer += data
+        self._proceed()
+
+    def _proceed(self) -> None:
+        while not self._busy and (message := self._take()):
+            self._busy = True
+            self._begin(message)
+
+    def _take(self) -> Message | None:
+        """Cut the next complete request off the buffer."""
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self._buffer) > MAX_HEAD:
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return None
+        first, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = headers.get("content-length", "0")
+        if not _request_line(first) or not length.isdecimal() or "transfer-encoding" in headers:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return None
+        body_end = end + 4 + int(length)
+        if len(self._buffer) < body_end:
+            return None
+        body = bytes(self._buffer[end + 4 : body_end])
+        del self._buffer[:body_end]
+        method, target, _ = first.split(" ")
+        return Message(method, target, headers, body)
+
+    def _refuse(self, status: int) -> None:
+        reply = error(status, "the simulator cannot read this request")
+        self._finish(self._head(reply, None, close=True) + reply.body, close=True)
+
+    def _begin(self, message: Message) -> None:
+        close = message.headers.get("connection", "").lower() == "close"
+        if message.target.partition("?")[0].startswith(CONTROL_PATH):
+            reply = self._simulator.control(message)
+            self._finish(self._head(reply, None, close=close) + reply.body, close=close)
+            return
+        exchange = self._simulator.begin(message, self)
+        self._after(self._simulator.behaviour.latency, lambda: self._answer(exchange, close=close))
+
+    def _after(self, delay: float, act: Callable[[], None]) -> None:
+        if delay <= 0:
+            act()
+            return
+
+        def late() -> None:
+            act()
+            self._proceed()
+
+        self._timer = asyncio.get_running_loop().call_later(delay, late)
+
+    def _answer(self, exchange: Exchange, *, close: bool) -> None:
+        reply, fault = self._simulator.answer(exchange), exchange.fault
+        close = close or fault == "truncated"
+        head = self._head(reply, exchange.budget, close=close)
+        if fault == "hang":
+            self._after(self._simulator.behaviour.hang_seconds, self.transport.abort)
+        elif fault in {"down", "reset", "reset_after"}:
+            # Closing without lingering sends RST in place of FIN.
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+        elif fault == "truncated":
+            self._finish(head + reply.body[: len(reply.body) // 2], close=close)
+        elif fault == "slow":
+            self.transport.write(head)
+            self._dribble(reply.body, len(reply.body) // 4 + 1, close=close)
+        else:
+            self._finish(head + reply.body, close=close)
+
+    def _dribble(self, body: bytes, size: int, *, close: bool) -> None:
+        if len(body) > size:
+            self.transport.write(body[:size])
+            self._after(0.1, lambda: self._dribble(body[size:], size, close=close))
+        else:
+            self._finish(body, close=close)
+
+    def _finish(self, data: bytes, *, close: bool) -> None:
+        # Before the bytes leave: a client with an answer in hand must not see a count that lags behind.
+        self._simulator.under_way.discard(self)
+        self.transport.write(data)
+        self._busy = close
+        if close:
+            self.transport.close()
+
+    def _head(self, reply: Reply, budget: Budget | None, *, close: bool) -> bytes:
+        behaviour = self._simulator.behaviour
+        headers = {
+            "Date": formatdate(time.time() + behaviour.clock_offset, usegmt=True),
+            "Content-Type": reply.content_type,
+            "Content-Length": len(reply.body),
+            "Connection": "close" if close else "keep-alive",
+        }
+        if budget:
+            spent = reply.status == HTTPStatus.TOO_MANY_REQUESTS or budget.remaining < 0
+            headers["X-RateLimit-Limit"] = budget.limit
+            headers["X-RateLimit-Remaining"] = 0 if spent else budget.remaining
+            headers["X-RateLimit-Reset"] = budget.reset
+        if behaviour.retry_after is not None and reply.status in {429, 503}:
+            headers["Retry-After"] = behaviour.retry_after
+        cased = {"lower": str.lower, "upper": str.upper}.get(behaviour.header_case, str)
+        lines = "".join(f"{cased(name)}: {value}\r\n" for name, value in headers.items())
+        return f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n{lines}\r\n".encode("latin-1")
+
+
+class Spelling(t.NamedTuple):
+    """One way of writing an instant."""
+
+    weight: int
+    unit: int  #: the microseconds it cannot tell apart
+    write: Callable[[dt.datetime], str]
+
+
+MILLISECONDS = Spelling(70, 1_000, lambda when: when.isoformat(timespec="milliseconds")[:-6] + "Z")
+MICROSECONDS = Spelling(8, 1, lambda when: when.isoformat(timespec="microseconds"))
+OLD = Spelling(8, 1_000_000, lambda when: f"{when:%Y-%m-%d %H:%M:%S} +0000")
+SECONDS = Spelling(6, 1_000_000, lambda when: when.isoformat(timespec="seconds")[:-6] + "Z")
+ABROAD = Spelling(
+    8, 1_000, lambda when: when.astimezone(dt.timezone(dt.timedelta(hours=2))).isoformat(timespec="milliseconds")
+)
+SPELLINGS = (MILLISECONDS, OLD, MICROSECONDS, ABROAD, SECONDS)
+
+
+def spell(when: dt.datetime, spelling: Spelling = MILLISECONDS) -> str:
+    """Write an instant as the API might."""
+    return spelling.write(when)
+
+
+def number(index: int) -> str:
+    """Return the digits of one of the eight million numbers that belong to nobody."""
+    return f"1{FIRST_AREA + index // LINES}555{index % LINES:04}"
+
+
+def seeded(count: int, **options: t.Any) -> list[Entry]:
+    """Return entries, ascending, the same for the same seed; for the options see `generated`."""
+    return list(generated(count, **options))
+
+
+def generated(
+    count: int,
+    *,
+    days: int = 365,
+    until: dt.datetime | None = None,
+    seed: int = 0,
+    burst_share: float = 0.0,
+    ties: float = 0.02,
+) -> Iterator[Entry]:
+    """Yield entries over uneven days before `until` (today's midnight), a share of them on one day in the middle."""
+    rng = random.Random(seed)
+    if until is None:
+        until = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = until.astimezone(dt.timezone.utc) - days * DAY
+    phones = iter(rng.sample(range(AREAS * LINES), count))
+    for day, size in enumerate(_sizes(rng, count, days, round(count * burst_share))):
+        reasons = rng.choices(tuple(REASON_WEIGHTS), tuple(REASON_WEIGHTS.values()), k=size)
+        instants = _instants(rng, micros(start + day * DAY), size, ties)
+        for (when, spelling), reason, index in zip(instants, reasons, phones):  # noqa: B905  (phones go on)
+            detected_at = EPOCH + when * MICROSECOND
+            plus = "+" if rng.random() < 0.7 else ""
+            yield Entry(plus + number(index), detected_at, reason, spelling.write(detected_at))
+
+
+def _sizes(rng: random.Random, count: int, days: int, burst: int) -> list[int]:
+    """Spread entries over days: some empty, some many times the average, the burst on one."""
+    weights = [min(rng.paretovariate(1.1), 30) if rng.random() < 0.85 else 0 for _ in range(days)]
+    weights[days // 2] += 1  # All days empty would be no distribution.
+    sizes = Counter(rng.choices(range(days), weights, k=count - burst))
+    sizes[days // 2] += burst
+    return [sizes[day] for day in range(days)]
+
+
+def _instants(rng: random.Random, midnight: int, size: int, ties: float) -> Iterator[tuple[int, Spelling]]:
+    """Yield a day's instants, ascending, each with a spelling that names it exactly; ties only by intent."""
+    last = midnight - 1
+    spellings = rng.choices(SPELLINGS, [spelling.weight for spelling in SPELLINGS], k=size)
+    exact = sorted(rng.sample(range(midnight, midnight + DAY // MICROSECOND), size))
+    for when, spelling in zip(exact, spellings, strict=True):
+        rounded = when // spelling.unit * spelling.unit
+        if last >= midnight and rng.random() < ties:
+            rounded = last
+        elif rounded <= last:
+            rounded = when
+        last = rounded
+        yield rounded, MICROSECONDS if rounded % spelling.unit else spelling
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line: every Behaviour field is an option too."""
+    parser = argparse.ArgumentParser(description="A stand-in for Braze on localhost.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--port-file", type=Path, help="gets the port's number once the simulator serves")
+    parser.add_argument("--api-key", default="simulator-key")
+    parser.add_argument("--records", type=int, default=50_000)
+    parser.add_argument("--days", type=int, default=365)
+    parser.add_argument("--until", type=instant, help="ISO 8601; default: the last midnight UTC")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--burst-share", type=float, default=0.0, help="share of the records on one day")
+    parser.add_argument("--ties", type=float, default=0.02, help="share of the records with their neighbour's time")
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    group = parser.add_argument_group("behaviour")
+    for name, default in DEFAULTS.items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(default, bool):
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
+        elif isinstance(default, (list, tuple, set)):
+            group.add_argument(flag, nargs="+", default=argparse.SUPPRESS)
+        elif name != "latency":
+            group.add_argument(flag, type=str if default is None else type(default), default=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def instant(text: str) -> dt.datetime:
+    """Read a time; UTC unless it says otherwise."""
+    when = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM."""
+    args = arguments()
+    stop = threading.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: stop.set())
+    entries = generated(
+        args.records,
+        **{name: getattr(args, name) for name in ("days", "until", "seed", "burst_share", "ties")},
+    )
+    behaviour = {name: coerced(name, getattr(args, name)) for name in DEFAULTS if hasattr(args, name)}
+    behaviour["latency"] = args.latency_ms / 1000
+    where = {name: getattr(args, name) for name in ("host", "port", "seed", "api_key")}
+    with Simulator(entries, **where, **behaviour) as braze:
+        if args.port_file:
+            draft = args.port_file.with_name(args.port_file.name + ".part")
+            draft.write_text(f"{braze.port}\n", encoding="ascii")
+            draft.replace(args.port_file)  # A reader sees the whole number or no file.
+        start, end = ((braze.now() + days * DAY).date() for days in (-30, 1))
+        print(f"Braze simulator: {braze.url}  (api key: {args.api_key}, {args.records} records)", flush=True)  # noqa: T201
+        print(  # noqa: T201
+            f"curl -H 'Authorization: Bearer {args.api_key}'"
+            f" '{braze.url}{LIST_PATH}?start_date={start}&end_date={end}&limit=5'",
+            flush=True,
+        )
+        stop.wait()
+
+
+if __name__ == "__main__":
+    main()

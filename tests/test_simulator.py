@@ -1,0 +1,733 @@
+"""The simulator against BRAZE_API.md, over real HTTP: what the tests of the tap stand on."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import email.utils
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import typing as t
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+import simulator
+from simulator import LIST_PATH, REMOVE_PATH, Behaviour, Entry, Simulator, seeded, spell
+
+UNTIL = dt.datetime(2026, 3, 1, tzinfo=dt.timezone.utc)
+EVERYTHING = {"start_date": "2000-01-01", "end_date": "2100-01-01"}
+KEY = {"Authorization": "Bearer simulator-key"}
+
+
+class Client:
+    """The least that can ask."""
+
+    def __init__(self, braze):
+        self.braze = braze
+        self.session = requests.Session()
+        self.session.trust_env = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.session.close()
+
+    def get(self, params=None, headers=KEY, path=LIST_PATH):
+        given = EVERYTHING if params is None else params
+        return self.session.get(self.braze.url + path, params=given, headers=headers, timeout=20)
+
+    def sms(self, **params):
+        answer = self.get({**EVERYTHING, **params})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["message"] == "success"
+        return answer.json()["sms"]
+
+    def post(self, path, body, headers=KEY, method="POST"):
+        return self.session.request(method, self.braze.url + path, json=body, headers=headers, timeout=20)
+
+    def remove(self, *phones):
+        return self.post(REMOVE_PATH, {"phone_numbers": list(phones)})
+
+    def control(self, path="", body=None, method="POST"):
+        answer = self.post(f"/_simulator{path}", body, {}, method)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+def entry(line, when, reason="provider_error", plus="+"):
+    moment = dt.datetime.fromisoformat(f"{when}+00:00")
+    return Entry(f"{plus}1200555{line:04}", moment, reason, spell(moment))
+
+
+@pytest.fixture
+def braze():
+    with Simulator(seeded(1234, days=30, until=UNTIL, ties=0.3)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(braze):
+    with Client(braze) as client:
+        yield client
+
+
+@pytest.fixture
+def raw(braze):
+    """Speak to a socket; what comes back is what left the simulator."""
+    with socket.create_connection(("127.0.0.1", braze.port), timeout=20) as sock:
+        yield sock
+
+
+def ask(sock, target=f"{LIST_PATH}?start_date=2000-01-01&end_date=2100-01-01", headers=""):
+    sock.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer simulator-key\r\n{headers}\r\n".encode())
+
+
+def read_to_end(sock):
+    return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+# The list
+
+
+def test_pages_joined_are_the_whole_list_in_descending_order(braze, client):
+    pages = [client.sms(limit=500, offset=offset) for offset in (0, 500, 1000, 1500)]
+    assert [len(page) for page in pages] == [500, 500, 234, 0]
+    assert [record for page in pages for record in page] == [known.payload() for known in braze.entries()]
+    times = [known.detected_at for known in braze.entries()]
+    assert times == sorted(times, reverse=True)
+
+
+def test_a_page_has_a_hundred_records_unless_asked_otherwise(client):
+    assert len(client.sms()) == 100
+    assert len(client.sms(limit=1)) == 1
+
+
+def test_a_record_has_no_reason_where_braze_kept_none(braze, client):
+    missing = [known for known in braze.entries() if known.reason is None]
+    assert missing
+    assert sum("reason" not in record for record in client.sms(limit=500)) > 0
+
+
+@pytest.mark.parametrize("inclusive, expected", [(False, [2]), (True, [3, 2])])
+def test_end_date_is_a_midnight_or_a_whole_day(inclusive, expected):
+    entries = [
+        entry(1, "2026-02-28T23:59:59.999999"),
+        entry(2, "2026-03-01T00:00:00"),
+        entry(3, "2026-03-02T00:00:00"),
+        entry(4, "2026-03-03T00:00:00"),
+    ]
+    with Simulator(entries, end_inclusive=inclusive) as braze, Client(braze) as client:
+        found = client.sms(start_date="2026-03-01", end_date="2026-03-02")
+    assert [int(record["phone"][-4:]) for record in found] == expected
+
+
+@pytest.mark.parametrize("reason", ["provider_error", "deactivated", "invalid_format"])
+def test_a_reason_selects_the_records_that_have_it(braze, client, reason):
+    wanted = [known.payload() for known in braze.entries() if known.reason == reason]
+    assert client.sms(reason=reason, limit=20, offset=5) == wanted[5:25]
+    braze.remove([known["phone"] for known in wanted[:10]])
+    assert client.sms(reason=reason, limit=20, offset=5) == wanted[15:35]
+
+
+def test_an_unknown_reason_is_refused_or_finds_nothing(braze, client):
+    assert client.get({**EVERYTHING, "reason": "new"}).status_code == 400
+    braze.behaviour.refuse_reasons = False
+    assert client.sms(reason="new") == []
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"start_date": "2026-01-01"},
+        {"end_date": "2026-01-01"},
+        {"start_date": "2026-01-02", "end_date": "2026-01-01"},
+        {"start_date": "2026-01-01", "end_date": "2026-01-01"},
+        {"start_date": "2026-1-1", "end_date": "2026-02-01"},
+        {"start_date": "20260101", "end_date": "2026-02-01"},
+        {"start_date": "2026-02-30", "end_date": "2026-03-01"},
+        {"start_date": "2026-01-01T00:00:00Z", "end_date": "2026-03-01"},
+        {**EVERYTHING, "limit": 0},
+        {**EVERYTHING, "limit": 501},
+        {**EVERYTHING, "limit": "many"},
+        {**EVERYTHING, "offset": -1},
+        {**EVERYTHING, "offset": "1.5"},
+        {"phone_numbers": "+12005550001"},
+    ],
+)
+def test_wrong_parameters_are_refused(client, params):
+    answer = client.get(params)
+    assert answer.status_code == 400
+    assert answer.json()["message"]
+    assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer other"}, {"Authorization": "simulator-key"}])
+def test_a_wrong_key_is_refused_and_costs_nothing(client, headers):
+    answer = client.get(headers=headers)
+    assert answer.status_code == 401
+    assert answer.json()["errors"]
+    assert client.post(REMOVE_PATH, {"phone_numbers": ["1"]}, headers).status_code == 401
+    assert answer.headers["X-RateLimit-Remaining"] == "250000"
+
+
+def test_an_unknown_path_is_not_found(client):
+    assert client.get(path="/sms/invalid").status_code == 404
+    assert client.post(LIST_PATH, {}).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["phone_numbers[]", "phone_numbers%5B%5D"])
+def test_numbers_are_found_by_their_digits_whatever_the_dates(braze, client, name):
+    wanted = braze.entries()[3::400]
+    numbers = [f"+{simulator.digits(known.phone)}" for known in reversed(wanted)] + ["+12015550000x"]
+    query = "&".join(f"{name}={number.replace('+', '%2B')}" for number in numbers)
+    answer = client.get({}, path=f"{LIST_PATH}?{query}&start_date=2001-01-01&end_date=2000-01-01")
+    assert answer.json()["sms"] == [known.payload() for known in wanted]
+
+
+def test_numbers_are_paged_too(braze, client):
+    numbers = [known.phone for known in braze.entries()]
+    found = client.get({"phone_numbers[]": numbers[:300], "limit": 200, "offset": 150}).json()["sms"]
+    assert [record["phone"] for record in found] == numbers[150:300]
+    deactivated = client.get({"phone_numbers[]": numbers, "reason": "deactivated", "limit": 500}).json()["sms"]
+    assert {record["reason"] for record in deactivated} == {"deactivated"}
+
+
+def test_a_url_takes_64_kib_and_no_more(client):
+    room = simulator.MAX_URL - len(f"{LIST_PATH}?") - len("phone_numbers[]=")
+    path = f"{LIST_PATH}?phone_numbers[]="
+    assert client.get({}, path=path.replace("[]", "%5B%5D") + "1" * (room - 4)).json()["sms"] == []
+    assert client.get({}, path=path.replace("[]", "%5B%5D") + "1" * (room - 3)).status_code == 414
+
+
+# Removal
+
+
+def test_removal_goes_by_digits_and_takes_strangers_calmly(braze, client):
+    with_plus = next(known for known in braze.entries() if known.phone.startswith("+"))
+    without = next(known for known in braze.entries() if not known.phone.startswith("+"))
+    posted = [with_plus.phone[1:], f"+{without.phone}", "+19995559999x"]
+    answer = client.remove(*posted)
+    assert (answer.status_code, answer.json()) == (201, {"message": "success"})
+    assert set(braze.removed) == {with_plus, without}
+    assert braze.removal_posts == [posted]
+    assert len(braze.entries()) == 1232
+    assert client.get({"phone_numbers[]": posted}).json()["sms"] == []
+
+
+@pytest.mark.parametrize("body", [{}, {"phone_number": ["1"]}, {"phone_numbers": "1"}, {"phone_numbers": [1]}, [], 7])
+def test_a_removal_without_a_list_of_numbers_is_refused(braze, client, body):
+    assert client.post(REMOVE_PATH, body).status_code == 400
+    assert braze.removal_posts == []
+
+
+def test_a_removal_takes_one_to_fifty_numbers(client):
+    assert client.remove().status_code == 400
+    assert client.remove(*map(str, range(50))).status_code == 201
+    assert client.remove(*map(str, range(51))).status_code == 400
+
+
+def test_a_number_can_come_back_at_another_time(braze, client):
+    gone = braze.entries()[0]
+    assert braze.remove([gone.phone]) == 1
+    back = gone._replace(detected_at=UNTIL, spelled=spell(UNTIL))
+    braze.add(back)
+    assert client.sms(limit=1) == [back.payload()]
+    assert (braze.added, braze.removed) == ([back], [gone])
+
+
+def test_a_number_listed_twice_is_found_and_removed_twice(braze, client):
+    entries = [
+        entry(1, "2026-02-01T00:00:00"),
+        entry(1, "2026-02-01T00:00:00", plus=""),
+        entry(1, "2026-02-03T00:00:00"),
+    ]
+    braze.add(entries)
+    braze.add(entry(2, f"2026-02-01T00:00:{line % 60:02}") for line in range(200))
+    found = client.get({"phone_numbers[]": ["+1 (200) 555-0001"]}).json()["sms"]
+    assert found == [entries[2].payload(), entries[1].payload(), entries[0].payload()]
+    assert braze.remove(["12005550001", "+12005550001"]) == 3
+    assert braze.remove(["12005550001"]) == 0
+    assert braze.remove(["12005550002"]) == 200
+
+
+# Rate limit
+
+
+def test_every_answer_counts_down_to_the_same_whole_second(braze, client):
+    first, second = client.get(), client.get({})
+    assert (first.headers["X-RateLimit-Limit"], first.headers["X-RateLimit-Remaining"]) == ("250000", "249999")
+    assert (second.status_code, second.headers["X-RateLimit-Remaining"]) == (400, "249998")
+    assert int(first.headers["X-RateLimit-Reset"]) % 3600 == 0
+    assert 0 < int(first.headers["X-RateLimit-Reset"]) - braze.now().timestamp() + 1 <= 3601
+
+
+def test_over_the_limit_comes_429_until_the_window_is_over(braze, client):
+    braze.behaviour.rate_limit, braze.behaviour.rate_window = 2, 1e9
+    answers = [client.get() for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["X-RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    assert "Retry-After" not in answers[-1].headers
+    assert answers[-1].headers["X-RateLimit-Reset"] == "2000000000"
+    assert client.remove("1").status_code == 429
+    braze.behaviour.clock_offset += 1e9
+    renewed = client.get()
+    assert (renewed.status_code, renewed.headers["X-RateLimit-Remaining"]) == (200, "1")
+    assert renewed.headers["X-RateLimit-Reset"] == "3000000000"
+
+
+def test_a_changed_limit_holds_at_once(braze, client):
+    client.get()
+    braze.behaviour.rate_limit = 1
+    assert client.get().status_code == 429
+    braze.behaviour.rate_limit = 10
+    assert client.get().headers["X-RateLimit-Remaining"] == "7"
+
+
+@pytest.mark.parametrize("status", ["429", "503"])
+def test_retry_after_is_sent_where_it_is_set(braze, client, status):
+    braze.behaviour.retry_after = "3"
+    braze.behaviour.fail_next = [status]
+    answer = client.get()
+    assert (answer.headers["Retry-After"], answer.status_code) == ("3", int(status))
+    assert "Retry-After" not in client.get().headers
+
+
+@pytest.mark.parametrize(
+    "case, name",
+    [("canonical", b"\r\nX-RateLimit-Reset: "), ("lower", b"\r\nx-ratelimit-reset: "), ("upper", b"X-RATELIMIT-RESET")],
+)
+def test_header_names_come_in_any_case(braze, raw, case, name):
+    braze.behaviour.header_case = case
+    ask(raw, headers="Connection: close\r\n")
+    assert name in read_to_end(raw)
+
+
+def test_the_clock_of_braze_may_be_ahead(braze, client):
+    braze.behaviour.clock_offset = 86_400
+    ahead = email.utils.parsedate_to_datetime(client.get().headers["Date"]) - dt.datetime.now(dt.timezone.utc)
+    assert dt.timedelta(hours=23) < ahead < dt.timedelta(hours=25)
+    [found] = braze.detect()
+    assert found.detected_at - dt.datetime.now(dt.timezone.utc) > dt.timedelta(hours=23)
+
+
+# Faults
+
+
+@pytest.mark.parametrize("kind", ["500", "502", "503", "429"])
+def test_a_fault_that_is_a_status_comes_with_the_headers(braze, client, kind):
+    braze.behaviour.fail_next = [kind]
+    answer = client.get()
+    assert (answer.status_code, list(answer.json())) == (int(kind), ["message", "errors"])
+    assert int(answer.headers["X-RateLimit-Reset"]) % 3600 == 0
+    assert (answer.headers["X-RateLimit-Remaining"] == "0") == (kind == "429")
+    assert [braze.requests[0].status, client.get().status_code] == [int(kind), 200]
+
+
+def test_during_maintenance_the_request_is_only_queued(braze, client):
+    braze.behaviour.fail_next = ["202"]
+    answer = client.get()
+    assert (answer.status_code, answer.json()) == (202, {"message": "queued"})
+
+
+@pytest.mark.parametrize("kind", ["400", "401", "403", "404"])
+def test_refusals_echo_the_numbers_and_the_key(braze, client, kind):
+    braze.behaviour.fail_next = [kind, kind]
+    answer = client.get({"phone_numbers[]": "12005550001"})
+    assert answer.status_code == int(kind)
+    assert "12005550001" in answer.text
+    assert "simulator-key" in answer.text
+    assert "12005550002" in client.remove("12005550002").text
+
+
+def test_a_proxy_answers_with_a_page_of_html(braze, client):
+    braze.behaviour.fail_next = ["html"]
+    answer = client.get()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html")
+    assert answer.text.startswith("<!DOCTYPE html>")
+
+
+def test_a_truncated_answer_is_shorter_than_its_length(braze, raw):
+    braze.behaviour.fail_next = ["truncated"]
+    ask(raw)
+    head, _, body = read_to_end(raw).partition(b"\r\n\r\n")
+    [length] = [int(line.split(b": ")[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
+    assert 0 < len(body) < length
+    assert braze.requests[0].status == "truncated"
+
+
+def test_half_an_answer_in_json_is_complete_by_its_length(braze, client):
+    braze.behaviour.fail_next = ["half_json"]
+    answer = client.get()
+    assert (answer.status_code, len(answer.content)) == (200, int(answer.headers["Content-Length"]))
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+        answer.json()
+
+
+def test_an_answer_may_lack_its_records(braze, client):
+    braze.behaviour.fail_next = ["no_sms"]
+    answer = client.get()
+    assert (answer.status_code, answer.json()) == (200, {"message": "success"})
+
+
+def test_a_reset_breaks_the_connection(braze, raw):
+    braze.behaviour.fail_next = ["reset"]
+    ask(raw)
+    with pytest.raises(ConnectionResetError):
+        raw.recv(1)
+    assert braze.requests[0].status == "reset"
+
+
+def test_a_hanging_request_is_never_answered(braze, raw, client):
+    braze.behaviour.fail_next = ["hang"]
+    ask(raw)
+    while client.control(method="GET")["under_way"] != 1:
+        pass
+    assert len(client.sms()) == 100
+    raw.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        raw.recv(1)
+
+
+def test_a_hanging_request_ends_in_a_dropped_connection(braze, raw):
+    braze.behaviour.fail_next = ["hang"]
+    braze.behaviour.hang_seconds = 0.01
+    ask(raw)
+    assert read_to_end(raw) == b""
+
+
+def test_a_slow_answer_comes_in_pieces_and_is_complete(braze, raw, client):
+    braze.behaviour.fail_next = ["slow"]
+    ask(raw, headers="Connection: close\r\n")
+    pieces = list(iter(lambda: raw.recv(65536), b""))
+    assert len(pieces) > 2
+    body = b"".join(pieces).partition(b"\r\n\r\n")[2]
+    assert json.loads(body)["sms"] == client.sms()
+
+
+def test_while_down_connections_drop_without_an_answer(braze, client, raw):
+    braze.behaviour.down = True
+    with pytest.raises(requests.ConnectionError):
+        client.get()
+    ask(raw)
+    with pytest.raises(ConnectionResetError):
+        raw.recv(1)
+    client.control("/behaviour", {"down": False}, "PATCH")
+    assert len(client.sms()) == 100
+
+
+@pytest.mark.parametrize("kind", ["202", "400", "401", "403", "404", "429", "500", "502", "503", "html"])
+def test_a_fault_keeps_a_removal_from_happening(braze, client, kind):
+    braze.behaviour.fail_next = [kind]
+    answer = client.remove(braze.entries()[0].phone)
+    assert answer.status_code == (200 if kind == "html" else int(kind))
+    assert braze.removed == braze.removal_posts == []
+
+
+@pytest.mark.parametrize("kind, applied", [("reset", 0), ("reset_after", 1), ("truncated", 1)])
+def test_a_dropped_connection_leaves_open_whether_a_removal_happened(braze, client, kind, applied):
+    braze.behaviour.fail_next = [kind]
+    with pytest.raises(requests.RequestException):
+        client.remove(braze.entries()[0].phone)
+    assert len(braze.removed) == len(braze.removal_posts) == applied
+
+
+def test_random_faults_are_those_chosen_and_the_same_for_the_same_seed():
+    def statuses():
+        behaviour = {"fault_rate": 0.5, "fault_kinds": ("500", "html")}
+        with Simulator(seeded(10, until=UNTIL), seed=5, **behaviour) as braze, Client(braze) as client:
+            for _ in range(40):
+                client.get()
+        return [request.status for request in braze.requests]
+
+    assert statuses() == statuses()
+    assert set(statuses()) == {200, 500, "html"}
+
+
+def test_a_fault_that_does_not_exist_fails_the_test_that_asked_for_it():
+    braze = Simulator(fail_next=["5000"])
+    braze.__enter__()
+    with pytest.raises(requests.ConnectionError):
+        Client(braze).get()
+    with pytest.raises(ValueError, match="no such fault: 5000"):
+        braze.__exit__(None)
+
+
+# Moves
+
+
+def test_the_list_moves_before_each_page(braze, client):
+    before = set(braze.entries())
+    braze.behaviour.removals_per_page = 2
+    braze.behaviour.insertions_per_page = 1
+    braze.behaviour.late_insertions_per_page = 0.5
+    tops = [client.sms(limit=1) for _ in range(40)]
+    assert len(braze.removed) == 80
+    assert 45 <= len(braze.added) <= 75
+    assert set(braze.entries()) == (before | set(braze.added)) - set(braze.removed)
+    late = [found for found in braze.added if found.detected_at < UNTIL]
+    assert 5 <= len(late) <= 35
+    new = [found.payload() for found in braze.added if found.detected_at > UNTIL]
+    assert all(top in new for [top] in tops)
+
+
+def test_protected_numbers_stay(braze, client):
+    keep = {simulator.digits(known.phone) for known in braze.entries()[10:]}
+    braze.behaviour.protect = keep
+    braze.behaviour.removals_per_page = 4
+    for _ in range(4):
+        client.sms()
+    assert braze.removed
+    assert keep <= {simulator.digits(known.phone) for known in braze.entries()}
+
+
+def test_ties_change_places_among_themselves_only():
+    entries = [entry(line, f"2026-03-01T00:00:0{line // 10}") for line in range(40)]
+    with Simulator(entries, shuffle_ties=True) as braze, Client(braze) as client:
+        pages = [client.sms(limit=15, offset=10) for _ in range(20)]
+        whole = client.sms(reason="provider_error")
+    lines = [[int(record["phone"][-4:]) for record in page] for page in pages]
+    assert len({tuple(page) for page in lines}) > 1
+    for page in lines:
+        assert sorted(page[:10]) == list(range(20, 30))
+        assert set(page[10:]) < set(range(10, 20))
+    # A page that ends inside a tie shows any of the tied.
+    assert {line for page in lines for line in page[10:]} == set(range(10, 20))
+    assert sorted(int(record["phone"][-4:]) for record in whole) == list(range(40))
+
+
+def test_records_of_one_instant_keep_their_order_unless_told_otherwise(client):
+    assert client.sms(limit=500) == client.sms(limit=500)
+
+
+# The log, and many requests at once
+
+
+def test_the_log_has_what_was_asked_and_what_was_answered(braze, client):
+    client.sms(limit=7, offset=2)
+    client.get({"limit": 501})
+    client.remove("1")
+    listed, refused, removal = braze.requests
+    assert (listed.method, listed.path, listed.status, listed.returned) == ("GET", LIST_PATH, 200, 7)
+    assert (listed.limit, listed.offset, listed.params["start_date"]) == (7, 2, ["2000-01-01"])
+    assert (refused.limit, refused.status, refused.returned) == (None, 400, 0)
+    assert (removal.method, removal.path, removal.status) == ("POST", REMOVE_PATH, 201)
+    assert listed.started <= refused.started <= removal.started
+    braze.requests.clear()
+    client.sms()
+    assert len(braze.requests) == 1
+
+
+def test_64_requests_are_under_way_at_once(braze, client):
+    braze.behaviour.fail_next = ["hang"] * 64
+    sockets = [socket.create_connection(("127.0.0.1", braze.port)) for _ in range(64)]
+    for sock in sockets:
+        ask(sock)
+    while client.control(method="GET")["under_way"] < 64:
+        pass
+    assert braze.max_under_way == 64
+    for sock in sockets:
+        sock.close()
+    while client.control(method="GET")["under_way"]:
+        pass
+    assert client.control("/reset_log")["max_under_way"] == 0
+
+
+def test_answers_wait_for_the_latency_without_holding_up_each_other(braze):
+    braze.behaviour.latency = 0.05
+    with Client(braze) as client, ThreadPoolExecutor(8) as pool:
+        pages = list(pool.map(lambda offset: client.sms(limit=100, offset=offset), range(0, 1300, 100)))
+    assert [record for page in pages for record in page] == [known.payload() for known in braze.entries()]
+    assert braze.max_under_way > 1
+
+
+def test_pipelined_requests_are_answered_in_order(braze, raw):
+    braze.behaviour.fail_next = ["202", "slow", "500"]
+    braze.behaviour.latency = 0.01
+    whole = f"GET {LIST_PATH} HTTP/1.1\r\nAuthorization: Bearer simulator-key\r\n"
+    text = f"{whole}\r\n{whole}\r\n{whole}\r\n{whole}Connection: close\r\n\r\n".encode()
+    for cut in range(0, len(text), 37):
+        raw.sendall(text[cut : cut + 37])
+    answers = read_to_end(raw).split(b"HTTP/1.1 ")[1:]
+    assert [int(answer[:3]) for answer in answers] == [202, 400, 500, 400]
+
+
+@pytest.mark.parametrize("head", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"])
+def test_what_is_no_request_is_refused(raw, head):
+    raw.sendall(head)
+    assert read_to_end(raw).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_simulator_can_serve_again_at_the_same_address():
+    braze = Simulator()
+    for _ in range(2):
+        with braze, Client(braze) as client:
+            assert client.sms() == []
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", braze.port))
+
+
+def test_leaving_ends_open_connections(braze):
+    with Simulator(fail_next=["hang"]) as other:
+        sock = socket.create_connection(("127.0.0.1", other.port), timeout=20)
+        ask(sock)
+    with sock, contextlib.suppress(ConnectionResetError):  # Which it is, if the request was not read yet.
+        assert sock.recv(1) == b""
+
+
+# Control over HTTP
+
+
+def test_totals_say_how_things_stand(braze, client):
+    client.sms()
+    totals = client.control(method="GET")
+    expected = Counter(known.reason or "none" for known in braze.entries())
+    assert (totals["entries"], totals["reasons"], totals["requests"]) == (1234, expected, 1)
+    assert (totals["statuses"], totals["max_under_way"]) == ({"200": 1}, 1)
+    assert totals["behaviour"]["rate_limit"] == 250_000
+
+
+@pytest.mark.parametrize("method", ["PATCH", "POST"])
+def test_behaviour_changes_over_http(braze, client, method):
+    values = {"latency": 0, "protect": ["1"], "fail_next": ["500"], "retry_after": "1", "fault_kinds": ["html"]}
+    client.control("/behaviour", values, method)
+    expected = Behaviour(protect={"1"}, fail_next=["500"], retry_after="1", fault_kinds=("html",))
+    assert braze.behaviour == expected
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"speed": 1},
+        {"latency": "0"},
+        {"down": 1},
+        {"rate_limit": 1.5},
+        {"fail_next": ["5000"]},
+        {"fail_next": "500"},
+        {"header_case": "title"},
+        {"retry_after": 1},
+    ],
+)
+def test_wrong_behaviour_changes_nothing(braze, client, values):
+    answer = client.post("/_simulator/behaviour", {"rate_limit": 1, **values}, {})
+    assert answer.status_code == 400
+    assert braze.behaviour == Behaviour()
+
+
+def test_detections_and_removals_can_be_made_over_http(braze, client):
+    found = client.control("/detect", {"count": 5, "minutes": 10})["entries"]
+    assert [record["phone"] for record in found] == [known.phone for known in braze.added]
+    assert client.sms(limit=5) == [known.payload() for known in reversed(braze.added)]
+    for known in braze.added:
+        assert dt.timedelta(0) <= braze.now() - known.detected_at < dt.timedelta(minutes=11)
+    gone = client.control("/remove", {"phones": [found[0]["phone"]]})["entries"]
+    assert gone == found[:1]
+    assert len(client.control("/remove", {"count": 3})["entries"]) == 3
+    assert len(braze.entries()) == 1235
+    shown = client.control("/entries?limit=2", method="GET")["entries"]
+    assert [record["detected_at"] for record in shown] == [
+        known.detected_at.isoformat() for known in braze.entries()[:2]
+    ]
+
+
+def test_control_says_what_it_does_not_know(client):
+    assert client.post("/_simulator/nonsense", {}, {}).status_code == 404
+    assert client.post("/_simulator/detect", {"count": "x"}, {}).status_code == 400
+    assert client.post("/_simulator/detect", [1], {}).status_code == 400
+
+
+def test_the_log_can_be_cleared_over_http(braze, client):
+    client.remove("1")
+    client.control("/reset_log")
+    assert braze.requests == braze.removal_posts == []
+
+
+# Seeds
+
+
+def test_seeds_are_the_same_for_the_same_seed():
+    assert seeded(500, until=UNTIL, seed=3) == seeded(500, until=UNTIL, seed=3)
+    assert seeded(500, until=UNTIL, seed=3) != seeded(500, until=UNTIL, seed=4)
+
+
+def parsed(spelled):
+    """Read each spelling with means of its own."""
+    if spelled.endswith(" +0000"):
+        return dt.datetime.strptime(spelled, "%Y-%m-%d %H:%M:%S %z")
+    return dt.datetime.fromisoformat(spelled.replace("Z", "+00:00"))
+
+
+def test_seeds_name_their_time_exactly_in_several_spellings():
+    entries = seeded(5000, until=UNTIL, ties=0.2)
+    assert all(parsed(known.spelled) == known.detected_at for known in entries)
+    assert all(known.detected_at.utcoffset() == dt.timedelta(0) for known in entries)
+    endings = Counter((known.spelled[-6:] if "Z" not in known.spelled else "Z") for known in entries)
+    assert set(endings) == {"Z", " +0000", "+00:00", "+02:00"}
+    assert endings["Z"] > 2500
+    assert {len(known.spelled) for known in entries if "Z" in known.spelled} == {20, 24}
+
+
+@pytest.mark.parametrize("days, burst", [(365, 0.0), (365, 0.8), (1, 0.5), (3, 0.0)])
+def test_seeds_lie_in_their_days_in_order(days, burst):
+    entries = seeded(2000, days=days, until=UNTIL, burst_share=burst)
+    times = [known.detected_at for known in entries]
+    assert len(times) == 2000
+    assert times == sorted(times)
+    assert UNTIL - dt.timedelta(days=days) <= times[0] <= times[-1] < UNTIL
+    sizes = Counter(when.date() for when in times)
+    [(day, most)] = sizes.most_common(1)
+    if days == 365:
+        assert len(sizes) < 330
+        assert (most > 1600) == bool(burst)
+        assert most > 5 * 2000 / 365
+    if burst and days == 365:
+        assert abs((UNTIL.date() - day).days - 183) <= 1
+
+
+@pytest.mark.parametrize("ties, low, high", [(0.0, 0, 0), (0.02, 50, 150), (0.5, 2250, 2750)])
+def test_seeds_have_as_many_ties_as_asked_for(ties, low, high):
+    times = [known.detected_at for known in seeded(5000, until=UNTIL, ties=ties, burst_share=0.9)]
+    assert low <= len(times) - len(set(times)) <= high
+
+
+def test_seeds_are_numbers_nobody_has_each_once():
+    entries = seeded(5000, until=UNTIL)
+    numbers = {simulator.digits(known.phone) for known in entries}
+    assert len(numbers) == 5000
+    assert all(len(number) == 11 and number[0] == "1" and number[4:7] == "555" for number in numbers)
+    assert 3300 < sum(known.phone.startswith("+") for known in entries) < 3700
+    reasons = Counter(known.reason for known in entries)
+    assert [reason for reason, _ in reasons.most_common()] == ["provider_error", "deactivated", "invalid_format", None]
+
+
+# The command
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_serves_until_it_is_told_to_stop(tmp_path, signum):
+    command = [sys.executable, str(Path(simulator.__file__)), "--records", "50", "--days", "10", "--until"]
+    command += ["2026-03-01T00:00:00Z", "--port-file", str(tmp_path / "port"), "--end-inclusive", "--latency-ms", "1"]
+    command += ["--api-key", "k", "--rate-limit", "9", "--fault-kinds", "500", "html", "--no-refuse-reasons"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
+        output = t.cast("t.TextIO", process.stdout)
+        line, curl = output.readline(), output.readline()
+        url = line.split()[2]
+        assert line == f"Braze simulator: {url}  (api key: k, 50 records)\n"
+        assert curl.startswith(f"curl -H 'Authorization: Bearer k' '{url}/sms/invalid_phone_numbers?start_date=")
+        assert (tmp_path / "port").read_text() == f"{url.rpartition(':')[2]}\n"
+        answer = requests.get(url + LIST_PATH, EVERYTHING, headers={"Authorization": "Bearer k"}, timeout=20)
+        expected = [known.payload() for known in reversed(seeded(50, days=10, until=UNTIL))]
+        assert answer.json()["sms"] == expected
+        behaviour = requests.get(f"{url}/_simulator", timeout=20).json()["behaviour"]
+        assert (behaviour["latency"], behaviour["end_inclusive"], behaviour["rate_limit"]) == (0.001, True, 9)
+        assert (behaviour["fault_kinds"], behaviour["refuse_reasons"]) == (["500", "html"], False)
+        process.send_signal(signum)
+        assert process.wait(20) == 0
