@@ -1,0 +1,128 @@
+"""The checkpoint: where a run begins, and what the next one may build on.
+
+State is one plain Singer bookmark. It says: everything detected before it has been
+handed to the loader. It never moves back, never points into the future, and moves on
+through months in which nothing was detected.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import typing as t
+
+from singer_sdk.exceptions import ConfigurationError
+
+from tap_braze_sms import times
+
+if t.TYPE_CHECKING:
+    import logging
+
+KEY, VALUE = "replication_key", "replication_key_value"
+
+#: What the SDK keeps beside a bookmark while a run is under way.
+_PASSING = ("starting_replication_value", "replication_key_signpost", "progress_markers")
+
+#: Braze advises to allow five minutes between a change and a call that relies on it.
+SETTLING = dt.timedelta(minutes=5)
+
+
+class StateError(ConfigurationError):
+    """The state given to the run is not one of this stream's."""
+
+
+def check(state: object, stream: str, replication_key: str) -> None:
+    """Refuse a state that this stream could only misread.
+
+    Raises:
+        StateError: says what is wrong and how to begin anew.
+    """
+    remedy = (
+        "; give the state of an earlier run of this tap, or none to read everything from start_date"
+        " (with Meltano: meltano state clear, or run --full-refresh)"
+    )
+    problem = _problem(state, stream, replication_key)
+    if problem:
+        raise StateError("state: " + problem + remedy)
+
+
+def _problem(state: object, stream: str, replication_key: str) -> str | None:
+    bookmarks = state.get("bookmarks", {}) if isinstance(state, dict) else None
+    if not isinstance(bookmarks, dict):
+        return "it is not an object with bookmarks"
+    strangers = [name for name, value in bookmarks.items() if not isinstance(value, dict)]
+    if strangers:
+        return f"the bookmark of {strangers[0]} is not an object"
+    bookmark = bookmarks.get(stream, {})
+    if bookmark.get("partitions"):
+        return f"{stream} is kept in partitions, which this tap never wrote or no longer writes"
+    if bookmark.get(KEY, replication_key) != replication_key:
+        return f"{stream} has the replication key {bookmark[KEY]!r} instead of {replication_key!r}"
+    value = bookmark.get(VALUE)
+    try:
+        if value is not None:
+            times.moment(value)
+    except ValueError:
+        return f"the bookmark of {stream} is not a time: {value!r}"
+    return None
+
+
+class Checkpoint:
+    """The bookmark of one stream during one run."""
+
+    def __init__(
+        self,
+        state: dict[str, t.Any],
+        replication_key: str,
+        *,
+        start: dt.datetime,
+        end: dt.datetime | None,
+        lookback: dt.timedelta,
+        now: dt.datetime,
+        logger: logging.Logger,
+    ) -> None:
+        """Begin from a state, checked before.
+
+        Args:
+            state: The stream's own; changed in place as the run goes on.
+            replication_key: Name of the field the bookmark is a value of.
+            start: Earliest instant ever wanted.
+            end: Earliest instant not wanted; None: up to now.
+            lookback: How far before the bookmark is read again.
+            now: When the run began.
+            logger: Told about a bookmark that had to be mended.
+        """
+        for key in _PASSING:
+            state.pop(key, None)
+        self._state = state
+        self._replication_key = replication_key
+        settled = now - SETTLING
+        self._ceiling = times.fixed(settled if end is None else min(end, settled))
+        #: Earliest instant this run reads, inclusive.
+        self.since = start
+        #: The bookmark the run began from; None: the first run.
+        self.bookmark: dt.datetime | None = None
+        if state.get(VALUE) is not None:
+            bookmark = times.moment(state[VALUE])
+            if bookmark > now:
+                logger.warning("The bookmark %s lies in the future; going back to %s", state[VALUE], self._ceiling)
+                bookmark = times.moment(self._ceiling)
+            self.bookmark = bookmark
+            self.since = max(start, _before(bookmark, lookback))
+            state[VALUE] = times.fixed(bookmark)
+
+    def advance(self, moment: str) -> None:
+        """Note that everything before an instant, in the fixed form, is handed over."""
+        bookmark = min(moment, self._ceiling)
+        if bookmark > self._state.get(VALUE, ""):
+            self._state[KEY] = self._replication_key
+            self._state[VALUE] = bookmark
+
+    def complete(self) -> None:
+        """Note that everything up to the end of the range is handed over."""
+        self.advance(self._ceiling)
+
+
+def _before(moment: dt.datetime, span: dt.timedelta) -> dt.datetime:
+    """Subtract, stopping where the calendar begins."""
+    earliest = dt.datetime.min.replace(tzinfo=times.UTC)
+    return moment - span if moment - earliest > span else earliest

@@ -1,0 +1,299 @@
+"""The client: the only place that speaks HTTP with Braze."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import logging
+import re
+import time
+import typing as t
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+import backoff
+import requests
+from requests.adapters import HTTPAdapter
+from singer_sdk.authenticators import BearerTokenAuthenticator
+from singer_sdk.exceptions import FatalAPIError
+
+from tap_braze_sms.limiter import budget_of
+from tap_braze_sms.records import BrokenAnswerError
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tap_braze_sms.settings import Connection
+    from tap_braze_sms.stopping import Stop
+
+T = t.TypeVar("T")
+
+LIST_PATH = "/sms/invalid_phone_numbers"
+REMOVE_PATH = "/sms/invalid_phone_numbers/remove"
+
+#: Seconds of the waits between tries: 0.5, 2, 8, 32, then 90, each drawn from zero up.
+FIRST_WAIT, WAIT_BASE, LONGEST_WAIT = 0.5, 4, 90
+
+#: Characters of an error text of Braze's that are passed on.
+ERROR_TEXT = 200
+
+_LONG_NUMBER = re.compile(r"\+?\d(?:[\s().-]?\d){5,}")
+
+#: What to do about an answer that asking again would not change.
+_ADVICE: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "it does not accept the request: {text}",
+    HTTPStatus.UNAUTHORIZED: (
+        "it does not accept the API key: check api_key, that instance or api_url is the "
+        "one the key belongs to, that the key has the permission {permission}, and its "
+        "IP allowlist"
+    ),
+    HTTPStatus.FORBIDDEN: (
+        "the API key may not do this: give it the permission {permission}, and check "
+        "that the workspace's SMS plan is active"
+    ),
+    HTTPStatus.NOT_FOUND: "there is no such endpoint: check instance or api_url",
+}
+
+
+class _Again(Exception):  # noqa: N818 (not an error yet)
+    """A try that failed in a way that may pass.
+
+    Args:
+        what: Happened, without anything Braze or the network said.
+        wait: Least seconds before the next try.
+    """
+
+    def __init__(self, what: str, wait: float = 0.0) -> None:
+        super().__init__(what)
+        self.what = what
+        self.wait = wait
+
+
+class BrazeClient:
+    """Makes requests within a budget, again where that may help. Thread-safe."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        stop: Stop,
+        logger: logging.Logger,
+        user_agent: str,
+        parallel: int = 1,
+    ) -> None:
+        """Prepare a client.
+
+        Args:
+            connection: How to speak with Braze.
+            stop: Ends every wait when it is set.
+            logger: Takes retries and pauses.
+            user_agent: Names this program to Braze.
+            parallel: Requests under way at once; as many connections are kept.
+        """
+        self.requests = 0
+        self._connection = connection
+        self._host = urlsplit(connection.url).netloc
+        self._budget = budget_of(connection.url, connection.api_key)
+        self._stop = stop
+        self._logger = logger
+        self._paused_until = 0.0
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = user_agent
+        # As `auth`, not as a header: a netrc entry for the host would replace it there.
+        self._session.auth = BearerTokenAuthenticator(token=connection.api_key)
+        adapter = HTTPAdapter(pool_maxsize=parallel)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        # Proxies and certificates from the environment, looked up once.
+        self._settings = self._session.merge_environment_settings(
+            connection.url, {}, stream=False, verify=None, cert=None
+        )
+        _keep_queries_out_of_the_log()
+
+    def get(
+        self,
+        params: Sequence[tuple[str, str | int]],
+        read: Callable[[bytes], T],
+        *,
+        what: str,
+    ) -> T:
+        """Ask for the list.
+
+        Args:
+            params: Of the query.
+            read: Turns the body into the result.
+            what: Names the request in messages.
+
+        Raises:
+            FatalAPIError: Braze refuses, or every try failed.
+        """
+        request = requests.Request("GET", self._connection.url + LIST_PATH, params=list(params))
+        return self._perform(request, read, what, "sms.invalid_phone_numbers")
+
+    def remove(self, phones: Sequence[str], *, what: str) -> None:
+        """Take numbers, 50 at most, off the list; those not on it are no error.
+
+        Raises:
+            FatalAPIError: Braze refuses, or every try failed.
+        """
+        request = requests.Request("POST", self._connection.url + REMOVE_PATH, json={"phone_numbers": list(phones)})
+        permission = "sms.invalid_phone_numbers.remove"
+        self._perform(request, lambda _: None, what, permission)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._session.close()
+
+    def _perform(
+        self,
+        request: requests.Request,
+        read: Callable[[bytes], T],
+        what: str,
+        permission: str,
+    ) -> T:
+        prepared = self._session.prepare_request(request)
+        waits = backoff.expo(base=WAIT_BASE, factor=FIRST_WAIT, max_value=LONGEST_WAIT)
+        next(waits)  # primes the generator
+        attempts = self._connection.max_attempts
+        failure = _Again("no try was made")
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._try(prepared, read, what, permission)
+            except _Again as again:
+                failure = again
+            if attempt == attempts:
+                break
+            wait = next(waits)
+            if attempt < attempts - 1:
+                # The last wait is taken whole: by default a run outlasts an outage of
+                # a minute however the dice fall.
+                wait = backoff.full_jitter(wait)
+            wait = max(wait, failure.wait)
+            self._logger.warning(
+                "%s: %s; trying again in %.1f s (try %d of %d)",
+                what,
+                failure.what,
+                wait,
+                attempt + 1,
+                attempts,
+            )
+            self._stop.wait(wait)
+        msg = (
+            f"{what}: {failure.what}, {attempts} times in a row; "
+            f"nothing is lost: the next run goes on from the last bookmark"
+        )
+        # Raised outside the handler, so that no library's message, which can quote the
+        # query, comes along as context.
+        raise FatalAPIError(msg)
+
+    def _try(
+        self,
+        prepared: requests.PreparedRequest,
+        read: Callable[[bytes], T],
+        what: str,
+        permission: str,
+    ) -> T:
+        self._wait_for_budget()
+        response, problem = None, ""
+        self.requests += 1
+        try:
+            response = self._session.send(
+                prepared,
+                timeout=self._connection.request_timeout,
+                # A redirect would carry the key to an address nobody configured.
+                allow_redirects=False,
+                **self._settings,
+            )
+        except requests.Timeout:
+            problem = f"no answer within {self._connection.request_timeout:g} s"
+        except requests.RequestException as error:
+            problem = f"the connection failed ({type(error).__name__})"
+        finally:
+            headers = None if response is None else response.headers
+            self._budget.give_back(headers, time.monotonic())
+        if response is None:
+            raise _Again(problem)
+        self._judge(response, what, permission)
+        try:
+            return read(response.content)
+        except BrokenAnswerError as error:
+            problem = str(error)
+        raise _Again(problem)
+
+    def _judge(self, response: requests.Response, what: str, permission: str) -> None:
+        """Raise unless the answer is a success."""
+        status = response.status_code
+        if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
+            return
+        retry_after = _seconds(response.headers.get("Retry-After"))
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
+            problem = "Braze says the rate limit is reached (429)"
+            raise _Again(problem, self._budget.refuse(retry_after, time.monotonic()))
+        if status == HTTPStatus.ACCEPTED:
+            problem = "Braze only queued the request (202)"
+            raise _Again(problem, retry_after)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            problem = f"Braze had an error ({status})"
+            raise _Again(problem, retry_after)
+        advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
+        msg = f"{what}: {self._host} answered {status}: {advice}"
+        raise FatalAPIError(msg)
+
+    def _error_text(self, response: requests.Response) -> str:
+        """Give Braze's own words, without anything personal or secret they echo."""
+        try:
+            body = response.json()
+            words = [str(body.get("message") or ""), *map(str, body.get("errors") or [])]
+        except (ValueError, AttributeError, TypeError):
+            words = []
+        text = " ".join("; ".join(filter(None, words)).split())
+        text = text.replace(self._connection.api_key, "[api_key]")
+        return _LONG_NUMBER.sub("[number]", text)[:ERROR_TEXT] or "without saying why"
+
+    def _wait_for_budget(self) -> None:
+        share = self._connection.rate_limit_share
+        while (wait := self._budget.take(now := time.monotonic(), share)) > 0:
+            if now + wait > self._paused_until + 1:
+                self._paused_until = now + wait
+                at = dt.datetime.now().astimezone() + dt.timedelta(seconds=wait)
+                self._logger.info(
+                    "Rate limit: this tap's share of the %s requests is used; pausing %.0f s, until %s",
+                    self._budget.limit,
+                    wait,
+                    at.strftime("%H:%M:%S"),
+                )
+            self._stop.wait(wait)
+
+
+def _seconds(retry_after: str | None) -> float:
+    """Read ``Retry-After``: seconds, or a date."""
+    if retry_after is None:
+        return 0.0
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        moment = email.utils.parsedate_to_datetime(retry_after)
+        return max(0.0, moment.timestamp() - time.time())
+    except ValueError:
+        return 0.0
+
+
+class _WithoutQuery(logging.Filter):
+    """Cuts the query, which can hold phone numbers, out of urllib3's debug lines."""
+
+    _query = re.compile(r"\?\S*")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if "?" in message:
+            record.msg, record.args = self._query.sub("?…", message), ()
+        return True
+
+
+def _keep_queries_out_of_the_log() -> None:
+    for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, _WithoutQuery) for known in logger.filters):
+            logger.addFilter(_WithoutQuery())

@@ -1,0 +1,162 @@
+"""The limiter: one budget of requests, shared by everything that asks Braze.
+
+Braze counts all requests of a workspace, whoever makes them, against one limit that
+starts anew on the clock hour, and tells with every answer how much of it is left. This
+tap takes only its share; the rest stays for the owner's other jobs.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import threading
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Seconds added to every wait for a reset, since the header names whole seconds.
+MARGIN = 0.5
+
+#: Longest wait for a reset; anything later is a wrong clock or header, and is asked again.
+LONGEST_WAIT = 3_700.0
+
+
+class Budget:
+    """Counts requests against the share of the limit. Thread-safe; never waits itself.
+
+    All times are seconds of one monotonic clock, passed in.
+    """
+
+    def __init__(self) -> None:
+        """Start without knowing any limit."""
+        self._lock = threading.Lock()
+        self._limit: int | None = None
+        #: Requests left to everyone in this window, by the last answer.
+        self._remaining = 0
+        #: Requests made in this window, under way ones included.
+        self._used = 0
+        self._under_way = 0
+        #: When the window ends on our clock, and what Braze calls that moment.
+        self._reset_at: float | None = None
+        self._reset = 0
+        self._refused_until = 0.0
+
+    @property
+    def limit(self) -> int | None:
+        """Requests a window, as Braze last said; None before the first answer."""
+        return self._limit
+
+    def left(self, share: float) -> int | None:
+        """Requests still to be made of a share in this window; None: not known."""
+        with self._lock:
+            return None if self._limit is None else max(0, self._left(share))
+
+    def take(self, now: float, share: float) -> float:
+        """Take one request from the budget.
+
+        Args:
+            now: The current time.
+            share: The part of the limit that may be used, above 0 and at most 1.
+
+        Returns:
+            0 if it may be made now, and must then be followed by `give_back`; else the
+            seconds after which to ask again.
+        """
+        with self._lock:
+            self._turn(now)
+            wait = self._refused_until - now
+            if wait <= 0 and self._limit is not None and self._left(share) <= 0:
+                wait = (self._reset_at or now) - now
+            if wait > 0:
+                return min(wait, LONGEST_WAIT)
+            self._used += 1
+            self._under_way += 1
+            return 0.0
+
+    def give_back(self, headers: Mapping[str, str] | None, now: float) -> None:
+        """Note that a request is over.
+
+        Args:
+            headers: Of its answer, in any letter case; None if there was none.
+            now: When it arrived.
+        """
+        with self._lock:
+            self._under_way -= 1
+            if headers is not None:
+                self._note({name.lower(): value for name, value in headers.items()}, now)
+
+    def refuse(self, seconds: float, now: float) -> float:
+        """Hold everything back after a 429.
+
+        Args:
+            seconds: Least wait; the window's end is waited for as well, if it is known.
+            now: When it arrived.
+
+        Returns:
+            The seconds held back.
+        """
+        with self._lock:
+            until = now + seconds
+            if self._reset_at is not None and self._reset_at > now:
+                until = max(until, min(self._reset_at, now + LONGEST_WAIT))
+            self._refused_until = max(self._refused_until, until)
+            return self._refused_until - now
+
+    def _left(self, share: float) -> int:
+        own = max(1, int((self._limit or 0) * share)) - self._used
+        # Answers under way are not yet in what Braze says is left.
+        return min(own, self._remaining - self._under_way)
+
+    def _turn(self, now: float) -> None:
+        """Begin the next window when its time has come, before Braze confirms it."""
+        if self._reset_at is not None and now >= self._reset_at:
+            self._reset_at = None
+            self._used = self._under_way
+            if self._limit is not None:
+                self._remaining = self._limit
+
+    def _note(self, headers: Mapping[str, str], now: float) -> None:
+        limit = _whole(headers.get("x-ratelimit-limit"))
+        remaining = _whole(headers.get("x-ratelimit-remaining"))
+        reset = _whole(headers.get("x-ratelimit-reset"))
+        if limit is None or remaining is None or reset is None or reset < self._reset:
+            return  # not told, or told late: an answer of the window before
+        if reset > self._reset:
+            if self._reset:
+                # This answer was the first of a window that has just begun.
+                self._used = self._under_way + 1
+            self._reset = reset
+            self._remaining = remaining
+        else:
+            # Answers overtake each other; what was left only shrinks.
+            self._remaining = min(self._remaining, remaining)
+        if limit != self._limit:
+            self._limit, self._remaining = limit, remaining
+        # Braze's own clock tells how long its window still lasts; ours may be wrong.
+        self._reset_at = now + max(0.0, reset - _sent(headers)) + MARGIN
+
+
+_budgets: dict[tuple[str, str], Budget] = {}
+_budgets_lock = threading.Lock()
+
+
+def budget_of(url: str, api_key: str) -> Budget:
+    """Give the one budget of a workspace, for all that call it in this process."""
+    with _budgets_lock:
+        return _budgets.setdefault((url, api_key), Budget())
+
+
+def _whole(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(float(text))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _sent(headers: Mapping[str, str]) -> float:
+    """Give the server's time of an answer in epoch seconds, else ours."""
+    try:
+        return email.utils.parsedate_to_datetime(headers["date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return dt.datetime.now(dt.timezone.utc).timestamp()

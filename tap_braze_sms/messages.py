@@ -1,0 +1,162 @@
+"""Messages: Singer messages on their way to the loader.
+
+RECORDs are collected; everything else is handed on at once, and what was collected with
+it; so it is before every wait. A loader that is slower than Braze holds the tap back
+here, so nothing piles up; a loader that is gone, or a signal, is noticed here too.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+import typing as t
+
+import msgspec
+from singer_sdk.contrib.msgspec import enc_hook
+from singer_sdk.singerlib.encoding.base import GenericSingerWriter
+from singer_sdk.singerlib.encoding.simple import Message, RecordMessage
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tap_braze_sms.records import Row
+    from tap_braze_sms.stopping import Stop
+
+#: Bytes collected before they are written without a reason.
+BUFFER = 1 << 16
+
+#: Seconds after a signal in which the loader may still take what is collected.
+GRACE = 3.0
+
+# A pipe that `select` calls writable takes this many bytes at once without blocking, so
+# that a signal never finds the tap stuck in a write.
+_CHUNK = min(getattr(select, "PIPE_BUF", 512), 4096)
+
+
+class LoaderGoneError(Exception):
+    """The reading end of our output was closed."""
+
+
+class _Record(msgspec.Struct):
+    phone: str
+    invalid_detected_at: str
+    reason: str | None
+
+
+class _RecordLine(msgspec.Struct, omit_defaults=True):
+    type: str
+    stream: str
+    record: _Record
+    version: int | None = None
+    time_extracted: t.Any = None
+
+
+class BufferedWriter(GenericSingerWriter[bytes, Message]):
+    """The tap's message writer."""
+
+    def __init__(self, stop: Stop | None = None) -> None:
+        """Write to standard output.
+
+        Args:
+            stop: Cuts writing short when it is set.
+        """
+        self._stop = stop
+        self._buffer = bytearray()
+        self._encode = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
+        self._closed = False
+        self._deadline: float | None = None
+
+    @override
+    def serialize_message(self, message: Message) -> bytes:
+        return self._encode.encode(message.to_dict())
+
+    @override
+    def write_message(self, message: Message) -> None:
+        self._buffer += self.format_message(message)
+        self._buffer += b"\n"
+        if not isinstance(message, RecordMessage) or len(self._buffer) >= BUFFER:
+            self.flush()
+
+    def write_rows(
+        self,
+        stream: str,
+        rows: Iterable[Row],
+        *,
+        version: int | None,
+        time_extracted: object,
+    ) -> None:
+        """Write a RECORD message for each row.
+
+        The same bytes as `write_message` with the SDK's own messages, without a dict, a
+        message object and a walk through the schema for each.
+        """
+        self._buffer += self._encode.encode_lines(
+            [
+                _RecordLine(
+                    type="RECORD",
+                    stream=stream,
+                    record=_Record(phone, detected_at, reason),
+                    version=version,
+                    time_extracted=time_extracted,
+                )
+                for detected_at, phone, reason in rows
+            ],
+        )
+        if len(self._buffer) >= BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything collected to the loader, waiting for it as long as it takes.
+
+        Raises:
+            LoaderGoneError: nobody reads any more.
+        """
+        if not self._buffer or self._closed:
+            return
+        try:
+            self._write_out()
+        except BrokenPipeError:
+            self._closed = True
+        if self._closed:
+            self._buffer.clear()
+            msg = "the loader closed the pipe: its own log says why"
+            raise LoaderGoneError(msg)
+
+    def _write_out(self) -> None:
+        descriptor = _descriptor()
+        if descriptor is None:
+            sys.stdout.write(self._buffer.decode())
+            sys.stdout.flush()
+            self._buffer.clear()
+            return
+        while self._buffer:
+            if self._stop and self._deadline is None:
+                self._deadline = time.monotonic() + GRACE
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                return  # whole lines or not: a loader that takes nothing reads nothing
+            if not _writable(descriptor):
+                continue
+            written = os.write(descriptor, self._buffer[:_CHUNK])
+            del self._buffer[:written]
+
+
+def _descriptor() -> int | None:
+    """Give the file descriptor of standard output; None while it is replaced."""
+    try:
+        sys.stdout.flush()
+        return sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _writable(descriptor: int) -> bool:
+    if sys.platform == "win32":  # select takes only sockets there
+        return True
+    return bool(select.select([], [descriptor], [], 0.2)[1])

@@ -1,0 +1,295 @@
+"""Settings: what the tap and the target can be told, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass, fields
+from urllib.parse import urlsplit
+
+from singer_sdk import typing as th
+from singer_sdk.plugin_base import JSONSchemaValidator
+
+from tap_braze_sms import times
+
+if t.TYPE_CHECKING:
+    import datetime as dt
+
+    from jsonschema import ValidationError
+
+#: REST endpoint of each instance, from Braze's API overview. There is no US-09.
+INSTANCES = {
+    **{f"US-{n:02}": f"https://rest.iad-{n:02}.braze.com" for n in range(1, 9)},
+    "US-10": "https://rest.us-10.braze.com",
+    "EU-01": "https://rest.fra-01.braze.eu",
+    "EU-02": "https://rest.fra-02.braze.eu",
+    "AU-01": "https://rest.au-01.braze.com",
+    "ID-01": "https://rest.id-01.braze.com",
+    "JP-01": "https://rest.jp-01.braze.com",
+    "KR-01": "https://rest.kr-01.braze.com",
+}
+
+#: Hosts that may be spoken to without TLS: the simulator's.
+LOCAL = ("localhost", "127.0.0.1", "::1")
+
+#: Settings whose values are never shown.
+_HIDDEN = ("api_key", "phone_numbers")
+
+#: Of the connection to Braze: shared by the tap and the target.
+CONNECTION = (
+    th.Property(
+        "api_key",
+        th.StringType(nullable=False, min_length=1),
+        required=True,
+        secret=True,
+        title="API key",
+        description="REST API key with the permission sms.invalid_phone_numbers",
+    ),
+    th.Property(
+        "instance",
+        th.StringType(allowed_values=list(INSTANCES)),
+        title="Instance",
+        description="Braze instance whose REST endpoint to call. Exactly one of this and api_url",
+    ),
+    th.Property(
+        "api_url",
+        th.StringType,
+        title="API URL",
+        description="Any other REST endpoint of Braze. https, except for localhost",
+    ),
+    th.Property(
+        "rate_limit_share",
+        th.NumberType(exclusive_minimum=0, maximum=1),
+        default=0.5,
+        title="Rate limit share",
+        description="The part of the workspace's hourly rate limit that this plugin may use",
+    ),
+    th.Property(
+        "request_timeout",
+        th.NumberType(exclusive_minimum=0),
+        default=60,
+        title="Request timeout",
+        description="Seconds without a sign of life from Braze after which a request is given up",
+    ),
+    th.Property(
+        "max_attempts",
+        th.IntegerType(minimum=1, maximum=20),
+        default=8,
+        title="Max attempts",
+        description="Tries of one request before the run fails, 1 to 20",
+    ),
+    th.Property(
+        "user_agent",
+        th.StringType,
+        title="User agent",
+        description="User-Agent header of every request. Default names this plugin and its version",
+    ),
+)
+
+TAP = th.PropertiesList(
+    *CONNECTION,
+    th.Property(
+        "start_date",
+        th.StringType(nullable=False),
+        required=True,
+        title="Start date",
+        description="Earliest detection to read, a date or date-time. A date means midnight UTC",
+    ),
+    th.Property(
+        "end_date",
+        th.StringType,
+        title="End date",
+        description="Read detections before this instant, a date or date-time. Default is up to now",
+    ),
+    th.Property(
+        "reason",
+        th.StringType(min_length=1),
+        title="Reason",
+        description="Read only the numbers that are invalid for this reason",
+    ),
+    th.Property(
+        "window_days",
+        th.IntegerType(minimum=1, maximum=366),
+        default=30,
+        title="Window days",
+        description="Widest date window of one request, 1 to 366",
+    ),
+    th.Property(
+        "page_size",
+        th.IntegerType(minimum=2, maximum=500),
+        default=500,
+        title="Page size",
+        description="Records per request, 2 to 500",
+    ),
+    th.Property(
+        "lookback_minutes",
+        th.IntegerType(minimum=0),
+        default=60,
+        title="Lookback minutes",
+        description="How far before the bookmark an incremental run reads again",
+    ),
+    th.Property(
+        "max_parallel_requests",
+        th.IntegerType(minimum=1, maximum=64),
+        default=8,
+        title="Max parallel requests",
+        description="Requests under way at once, 1 to 64",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to speak with Braze."""
+
+    api_key: str
+    url: str
+    rate_limit_share: float
+    request_timeout: float
+    max_attempts: int
+
+    @classmethod
+    def of(cls, config: t.Mapping[str, t.Any]) -> Connection:
+        """Take the connection out of a validated configuration."""
+        url = config.get("api_url") or INSTANCES[config["instance"]]
+        named = {f.name: config[f.name] for f in fields(cls) if f.name != "url"}
+        return cls(url=url.rstrip("/"), **named)
+
+
+def moment_setting(config: t.Mapping[str, t.Any], name: str) -> dt.datetime | None:
+    """Give a validated date or date-time setting as an instant in UTC."""
+    return times.moment(config[name]) if config.get(name) else None
+
+
+def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
+    """Fill in defaults, and say what is wrong with a configuration, a line a setting.
+
+    Args:
+        config: Changed in place. A setting that is null counts as not given.
+        schema: JSON schema of all settings.
+    """
+    for name in [name for name, value in config.items() if value is None]:
+        del config[name]
+    for name, prop in schema["properties"].items():
+        # Environment variables are text; the SDK turns whole numbers, not fractions.
+        if "number" in prop.get("type", ()) and isinstance(config.get(name), str):
+            config[name] = _number(config[name])
+    wrong: dict[str, str] = {}
+    for error in JSONSchemaValidator(schema).iter_errors(config):
+        name, problem = _explain(error, schema)
+        wrong.setdefault(name, problem)
+    for name, problem in _check_connection(config):
+        wrong.setdefault(name, problem)
+    for name, problem in _check_dates(config):
+        wrong.setdefault(name, problem)
+    return [f"{name}: {problem}" for name, problem in wrong.items()]
+
+
+def environment_problem(environment: t.Mapping[str, str], prefix: str, schema: dict[str, t.Any]) -> str | None:
+    """Find the variable that the SDK could not turn into a whole number."""
+    for name, prop in schema["properties"].items():
+        text = environment.get(prefix + name.upper())
+        if "integer" in prop.get("type", ()) and text is not None:
+            try:
+                int(text)
+            except ValueError:
+                return f"{name}: got {text!r} in {prefix}{name.upper()}, takes {_takes(prop)}"
+    return None
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _explain(error: ValidationError, schema: dict[str, t.Any]) -> tuple[str, str]:
+    path = list(error.absolute_path)
+    if not path:  # a setting that is required and not there
+        name = re.sub(r"^'(\w+)'.*", r"\1", error.message)
+        prop = schema["properties"].get(name, {})
+        return name, f"got nothing, takes {_takes(prop)}"
+    name = str(path[0])
+    prop = schema["properties"][name]
+    if name in _HIDDEN or prop.get("writeOnly"):
+        got = "an empty text" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
+        if len(path) > 1:
+            got += f" at position {path[1]}"
+    else:
+        got = repr(error.instance)[:80]
+    return name, f"got {got}, takes {_takes(prop)}"
+
+
+def _takes(prop: dict[str, t.Any]) -> str:  # noqa: PLR0911 (one for each kind)
+    """Say in words what a setting takes."""
+    kinds = prop.get("type", [])
+    low, high = prop.get("minimum"), prop.get("maximum")
+    if "enum" in prop:
+        return "one of " + ", ".join(map(str, prop["enum"]))
+    if "integer" in kinds:
+        bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        return f"a whole number {bounds}" if low is not None else "a whole number"
+    if "number" in kinds:
+        return "a number above 0" + (f" and at most {high}" if high is not None else "")
+    if "boolean" in kinds:
+        return "true or false"
+    if "array" in kinds:
+        return "a list of texts"
+    if "object" in kinds:
+        return "an object"
+    return "a text that is not empty" if prop.get("minLength") else "a text"
+
+
+def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    instance, url = config.get("instance"), config.get("api_url")
+    if (instance is None) == (url is None):
+        got = "neither" if url is None else "both"
+        yield (
+            "instance",
+            (
+                f"got {got} of instance and api_url, takes exactly one: an instance "
+                f"({', '.join(INSTANCES)}) or the URL of another REST endpoint"
+            ),
+        )
+    elif isinstance(url, str):
+        problem = _url_problem(url)
+        if problem:
+            yield "api_url", f"got {problem}, takes https://host, or http://localhost:port for a simulator"
+
+
+def _url_problem(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "something that is no URL"
+    shown, problem = repr(url[:80]), None
+    if parts.username or parts.password:
+        problem = "a URL with a user or password in it"
+    elif not host or parts.scheme not in {"http", "https"}:
+        problem = shown
+    elif parts.scheme == "http" and host not in LOCAL:
+        problem = f"{shown} without TLS"
+    elif parts.path.strip("/") or parts.query or parts.fragment:
+        problem = f"{shown} with a path"
+    return problem
+
+
+def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    read = {}
+    for name in ("start_date", "end_date"):
+        text = config.get(name)
+        if isinstance(text, str):
+            try:
+                read[name] = times.moment(text)
+            except ValueError:
+                yield (
+                    name,
+                    f"got {text[:80]!r}, takes a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)",
+                )
+    if len(read) > 1 and read["end_date"] <= read["start_date"]:
+        yield (
+            "end_date",
+            f"got {config['end_date']!r}, takes an instant after start_date ({config['start_date']})",
+        )

@@ -1,0 +1,75 @@
+"""Stopping: how a signal reaches every place that waits."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Stopped(SystemExit):
+    """Raised where work is under way when a signal has asked for its end."""
+
+
+class Stop:
+    """A request to end, set once, noticed by everything that waits."""
+
+    def __init__(self) -> None:
+        """Start unset."""
+        self._event = threading.Event()
+        self._listeners: list[Callable[[], None]] = []
+        self.signal = 0
+        self._watchers = 0
+
+    def __bool__(self) -> bool:
+        """Whether the end was asked for."""
+        return self._event.is_set()
+
+    def set(self, signal: int) -> None:
+        """Ask for the end.
+
+        Safe in a signal handler: it takes no lock that its thread could hold, provided
+        that thread does not call `wait`, and a second signal changes nothing.
+        """
+        if self.signal:
+            return
+        self.signal = signal
+        self._event.set()
+        for listener in self._listeners:
+            listener()
+
+    @property
+    def exit_code(self) -> int:
+        """Exit status by the shell's convention: 128 and the signal's number."""
+        return 128 + self.signal
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether someone will notice by itself; else a signal handler has to raise."""
+        return self._watchers > 0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Promise to call `check` often enough, and to end cleanly."""
+        self._watchers += 1
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+
+    def on_set(self, listener: Callable[[], None]) -> None:
+        """Call a function, which must neither block nor raise, when the end is asked."""
+        self._listeners.append(listener)
+
+    def check(self) -> None:
+        """Raise `Stopped` if the end was asked for."""
+        if self:
+            raise Stopped(self.exit_code)
+
+    def wait(self, seconds: float) -> None:
+        """Wait, unless the end is asked for meanwhile: then raise `Stopped`."""
+        self._event.wait(max(0.0, seconds))
+        self.check()

@@ -1,0 +1,246 @@
+"""The streams, as declarations, and how they are read."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import functools
+import sys
+import typing as t
+from pathlib import Path
+
+from singer_sdk import SchemaDirectory, Stream, StreamSchema
+from singer_sdk.exceptions import DataError
+from singer_sdk.mapper import SameRecordTransform
+
+from tap_braze_sms import settings, times
+from tap_braze_sms.checkpoint import Checkpoint
+from tap_braze_sms.messages import BufferedWriter, LoaderGoneError
+from tap_braze_sms.records import Page, PageReader
+from tap_braze_sms.walk import Stretch, Walk
+from tap_braze_sms.windows import Planner
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if t.TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from singer_sdk.helpers.types import Context, Record
+
+    from tap_braze_sms.tap import TapBrazeSMS
+
+# Inside the package in a wheel, beside it in a checkout.
+_PACKAGE = Path(__file__).parent
+SCHEMAS = next(d for d in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas") if d.is_dir())
+
+
+class BrazeStream(Stream):
+    """What the streams of this tap have in common."""
+
+    _tap: TapBrazeSMS
+    schema = StreamSchema(SchemaDirectory(SCHEMAS))
+
+    @override
+    def _sync_records(
+        self,
+        context: Context | None = None,
+        *,
+        write_messages: bool = True,
+    ) -> Generator[dict[str, t.Any], t.Any, t.Any]:
+        """Sync, so that any end leaves whole lines and a STATE that is true.
+
+        Overridden, as the SDK neither writes a last STATE when a sync fails, nor lets a
+        stream write records that need no transformation faster than one by one.
+        """
+        try:
+            with self._tap.stop.watched():
+                yield from self._emit(context, write_messages=write_messages)
+        except BaseException:
+            # Where records go into BATCH files the bookmark runs ahead of the messages.
+            if write_messages:
+                with contextlib.suppress(LoaderGoneError):
+                    self._tap.state_writer.write_state(self.tap_state)
+            raise
+
+    def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
+        return super()._sync_records(context, write_messages=write_messages)
+
+
+class InvalidPhoneNumbersStream(BrazeStream):
+    """Phone numbers that Braze has stopped messaging, each with when and why.
+
+    Every (phone, invalid_detected_at) is one event: a number that left the list and was
+    detected again is a second one.
+    """
+
+    name = "invalid_phone_numbers"
+    primary_keys = ("phone", "invalid_detected_at")
+    replication_key = "invalid_detected_at"
+
+    @property
+    @override
+    def is_sorted(self) -> bool:
+        return True
+
+    @property
+    @override
+    def check_sorted(self) -> bool:
+        # The SDK compares with the bookmark of the run before, which every lookback
+        # undercuts. Order is proven by the way windows are read.
+        return False
+
+    @override
+    def get_replication_key_signpost(self, context: Context | None = None) -> None:
+        # The checkpoint keeps the bookmark out of the future by itself.
+        return None
+
+    @override
+    def get_records(self, context: Context | None) -> Iterator[Record]:
+        for stretch in self._stretches():
+            for detected_at, phone, reason in stretch.rows:
+                yield {"phone": phone, "invalid_detected_at": detected_at, "reason": reason}
+
+    @functools.cached_property
+    def _checkpoint(self) -> Checkpoint | None:
+        """The bookmark; None when everything is read, whatever was read before."""
+        if self.replication_method != "INCREMENTAL":
+            return None
+        return Checkpoint(
+            self.stream_state,
+            self.replication_key,
+            start=self._start,
+            end=self._end,
+            lookback=dt.timedelta(minutes=self.config["lookback_minutes"]),
+            now=self._now,
+            logger=self.logger,
+        )
+
+    @property
+    def _now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self._tap.initialized_at / 1000, times.UTC)
+
+    @property
+    def _start(self) -> dt.datetime:
+        return times.moment(self.config["start_date"])
+
+    @property
+    def _end(self) -> dt.datetime | None:
+        return settings.moment_setting(self.config, "end_date")
+
+    def _stretches(self) -> Iterator[Stretch]:
+        """Walk the windows, moving the bookmark on whenever one is handed over."""
+        checkpoint = self._checkpoint
+        since = checkpoint.since if checkpoint else self._start
+        plan = Planner(since, self._end, today=self._now.date(), widest=self.config["window_days"])
+        reader = PageReader()
+        walk = Walk(
+            plan,
+            functools.partial(self._fetch, reader),
+            page_size=self.config["page_size"],
+            parallel=self.config["max_parallel_requests"],
+            stop=self._tap.stop,
+            before_waiting=self._flush,
+        )
+        records = 0
+        for stretch in walk:
+            records += len(stretch.rows)
+            yield stretch
+            if checkpoint and stretch.completed:
+                checkpoint.advance(stretch.completed.end)
+        if checkpoint:
+            checkpoint.complete()
+        if reader.unknown:
+            self.logger.warning(
+                "Braze's records have fields that this version of the tap does not know and leaves out: %s",
+                ", ".join(sorted(reader.unknown)),
+            )
+        self.logger.info(
+            "Read %d records from %s in %d windows, %d requests",
+            records,
+            times.fixed(since),
+            walk.windows,
+            walk.requests,
+        )
+
+    def _fetch(self, reader: PageReader, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
+        params: list[tuple[str, str | int]] = [
+            ("start_date", dates[0]),
+            ("end_date", dates[1]),
+            ("limit", limit),
+            ("offset", offset),
+        ]
+        if reason := self.config.get("reason"):
+            params.append(("reason", reason))
+        read = functools.partial(reader.read, offset=offset, limit=limit)
+        try:
+            return self._tap.client.get(params, read, what=where)
+        except DataError as error:
+            problem = str(error)
+        msg = f"{where}: {problem}"
+        raise DataError(msg)
+
+    def _flush(self) -> None:
+        writer = self._tap.message_writer
+        if isinstance(writer, BufferedWriter):
+            writer.flush()
+
+    # The SDK's bookkeeping, replaced by the checkpoint's
+
+    @override
+    def _write_starting_replication_value(self, context: Context | None) -> None:
+        # Would leave a second, older time in every STATE.
+        if self._checkpoint:
+            self.logger.info("Reading what was detected since %s", times.fixed(self._checkpoint.since))
+
+    @override
+    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
+        # The SDK would follow a lookback back, and a wrong clock into the future.
+        if self._checkpoint:
+            self._checkpoint.advance(latest_record["invalid_detected_at"])
+
+    # Records that need no transformation
+
+    @override
+    def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
+        if not (write_messages and self._passes_through):
+            yield from super()._emit(context, write_messages=write_messages)
+            return
+        writer = t.cast("BufferedWriter", self._tap.message_writer)
+        self._write_starting_replication_value(context)
+        unreported = 0
+        with self.get_record_counter() as counter, self.get_sync_timer():
+            for stretch in self._stretches():
+                if stretch.rows:
+                    writer.write_rows(
+                        self.name,
+                        stretch.rows,
+                        version=self._stream_version,
+                        time_extracted=dt.datetime.now(times.UTC),
+                    )
+                    counter.increment(len(stretch.rows))
+                    if self._checkpoint:
+                        self._checkpoint.advance(stretch.rows[-1][0])
+                    unreported += len(stretch.rows)
+                if unreported and (stretch.completed or unreported >= self.STATE_MSG_FREQUENCY):
+                    self._tap.state_writer.write_state(self.tap_state)
+                    unreported = 0
+        self.state_manager.is_flushed = False
+        self._write_state_message()
+
+    @property
+    def _passes_through(self) -> bool:
+        """Whether the SDK's standard path would change nothing in a record."""
+        maps = self.stream_maps
+        return (
+            self.ABORT_AT_RECORD_COUNT is None
+            and isinstance(self._tap.message_writer, BufferedWriter)
+            and len(maps) == 1
+            and type(maps[0]) is SameRecordTransform
+            and not maps[0].flattening_enabled
+            and self.selected
+            and self.effective_schema.get("properties") == self.schema["properties"]
+            and all(self.mask["properties", name] for name in self.schema["properties"])
+        )

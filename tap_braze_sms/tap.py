@@ -1,0 +1,66 @@
+"""The tap: its settings and its streams."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import typing as t
+
+from singer_sdk import Tap
+
+from tap_braze_sms import checkpoint, settings
+from tap_braze_sms.client import BrazeClient
+from tap_braze_sms.messages import BufferedWriter
+from tap_braze_sms.plugin import BrazePlugin
+from tap_braze_sms.streams import InvalidPhoneNumbersStream
+
+if sys.version_info >= (3, 12):
+    from typing import override
+else:
+    from typing_extensions import override
+
+if t.TYPE_CHECKING:
+    from singer_sdk import Stream
+    from singer_sdk.singerlib.encoding.base import GenericSingerWriter
+
+
+class TapBrazeSMS(BrazePlugin, Tap):
+    """Singer tap for Braze's list of invalid phone numbers."""
+
+    name = "tap-braze-sms"
+    config_jsonschema = settings.TAP.to_dict()
+
+    def __init__(
+        self,
+        *,
+        message_writer: GenericSingerWriter[t.Any, t.Any] | None = None,
+        **kwargs: t.Any,  # noqa: ANN401 (the SDK's own)
+    ) -> None:
+        """Initialize the tap."""
+        writer = message_writer or BufferedWriter(self.stop)
+        super().__init__(message_writer=writer, **kwargs)
+
+    @functools.cached_property
+    def client(self) -> BrazeClient:
+        """The way to Braze that all streams share."""
+        return BrazeClient(
+            settings.Connection.of(self.config),
+            stop=self.stop,
+            logger=self.logger,
+            user_agent=self.user_agent,
+            parallel=self.config["max_parallel_requests"],
+        )
+
+    @override
+    def load_state(self, state: dict[str, t.Any]) -> None:
+        stream = InvalidPhoneNumbersStream
+        checkpoint.check(state, stream.name, stream.replication_key)
+        super().load_state(state)
+
+    @override
+    def discover_streams(self) -> list[Stream]:
+        return [InvalidPhoneNumbersStream(self)]
+
+
+if __name__ == "__main__":
+    TapBrazeSMS.cli()

@@ -1,0 +1,77 @@
+"""Braze's times: read in every shape it writes them, kept in one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+
+if sys.version_info >= (3, 11):
+    _parse = dt.datetime.fromisoformat
+else:  # the standard library reads only its own output before 3.11
+    from backports.datetime_fromisoformat import datetime_fromisoformat as _parse
+
+UTC = dt.timezone.utc
+
+#: Characters of a time up to its whole second.
+SECOND = len("2026-03-01T04:05:06")
+
+
+def moment(text: str) -> dt.datetime:
+    """Read any ISO 8601 time as UTC; a date means midnight, no offset means UTC.
+
+    Raises:
+        ValueError: the text is no time, or lies outside the calendar in UTC.
+    """
+    try:
+        parsed = _parse(text)
+        if parsed.tzinfo is UTC:
+            return parsed
+        if parsed.tzinfo is None:
+            return parsed.replace(tzinfo=UTC)
+        return parsed.astimezone(UTC)
+    except (ValueError, OverflowError, TypeError):
+        msg = "not a time in ISO 8601"
+    # Outside the handler: the parser's own message quotes the text, and a chained
+    # exception would carry it into the log.
+    raise ValueError(msg)
+
+
+def fixed(instant: dt.datetime) -> str:
+    """Write an instant in the one form of this tap: UTC, microseconds, 32 characters.
+
+    The width never changes, so text order is time order.
+    """
+    return instant.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def canonical(text: str) -> str:
+    """Rewrite any ISO 8601 time in the fixed form.
+
+    Raises:
+        ValueError: the text is no time.
+    """
+    instant = moment(text)
+    # "2026-03-01T04:05:06.789Z", what Braze writes most, needs no formatting: half of
+    # the cost of a time, twice a record. Every position that another ISO 8601 form
+    # could fill differently is checked.
+    if (
+        len(text) == len("2026-03-01T04:05:06.789Z")
+        and text[4] == text[7] == "-"
+        and text[10] == "T"
+        and text[11:13] != "24"
+        and text[13] == text[16] == ":"
+        and text[19] == "."
+        and text[23] == "Z"
+    ):
+        return text[:23] + "000+00:00"
+    return instant.isoformat(timespec="microseconds")
+
+
+def day_of(text: str) -> dt.date:
+    """Give the UTC day of a time in the fixed form."""
+    return dt.date.fromisoformat(text[:10])
+
+
+def midnight(day: dt.date) -> str:
+    """Give the first instant of a UTC day in the fixed form."""
+    return f"{day.isoformat()}T00:00:00.000000+00:00"

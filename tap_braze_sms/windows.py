@@ -1,0 +1,132 @@
+"""Windows: the stretches of days a range is asked for in, oldest first.
+
+Braze names days, not instants (``start_date``, ``end_date``: YYYY-MM-DD). Its documents
+disagree on whether ``end_date`` includes that day, so a window only ever *keeps* the
+records from its first day's midnight up to its end's, whatever more is returned; the
+windows of a range touch and never overlap.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+from tap_braze_sms import times
+
+#: Width of a window when nothing is known of the list yet. Two days hold what a
+#: scheduled run reads again, midnight between its bookmark and now included.
+FIRST_DAYS = 2
+
+#: Records a window aims at: some tens of full pages. More would be held, and read again
+#: after a kill; fewer would spend a part-filled last page more often.
+WINDOW_RECORDS = 12_000
+
+_DAY = dt.timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of whole days, and which of its instants are wanted."""
+
+    #: First day asked for.
+    first: dt.date
+    #: Days asked for, at least one.
+    days: int
+    #: Earliest wanted instant, inclusive, in the fixed form.
+    since: str
+    #: Latest wanted instant, exclusive; None: whatever Braze returns.
+    until: str | None
+
+    @property
+    def last(self) -> dt.date:
+        """The last day of the window."""
+        return self.first + (self.days - 1) * _DAY
+
+    @property
+    def end(self) -> str:
+        """The midnight after the last day."""
+        return times.midnight(self.last + _DAY)
+
+    def dates(self, *, end_included: bool) -> tuple[str, str]:
+        """Name the window as Braze's ``start_date`` and ``end_date``.
+
+        Args:
+            end_included: Braze has been seen to count ``end_date`` in. A single day is
+                then asked with the day before it, since ``start_date`` must be earlier;
+                the list is newest first, so reading stops before that day begins.
+        """
+        if not end_included:
+            return self.first.isoformat(), (self.last + _DAY).isoformat()
+        first = self.first if self.days > 1 else self.first - _DAY
+        return first.isoformat(), self.last.isoformat()
+
+    def __str__(self) -> str:
+        """Name the window in messages."""
+        return f"window {self.first} to {self.last}"
+
+
+class Planner:
+    """Cuts a range into windows, each as wide as the records just read suggest."""
+
+    def __init__(
+        self,
+        since: dt.datetime,
+        until: dt.datetime | None,
+        *,
+        today: dt.date,
+        widest: int,
+    ) -> None:
+        """Plan the range from `since` up to `until`, or through today.
+
+        Args:
+            since: Earliest wanted instant, inclusive.
+            until: Latest wanted instant, exclusive; None: as late as Braze has any.
+            today: The current day in UTC; nothing later is asked for.
+            widest: Most days in one window.
+        """
+        self._since = times.fixed(since)
+        self._until = None if until is None else times.fixed(until)
+        self._next = since.astimezone(times.UTC).date()
+        self._last = today
+        if until is not None:
+            instant = until.astimezone(times.UTC) - dt.timedelta(microseconds=1)
+            self._last = min(today, instant.date())
+            if until <= since:
+                self._last = self._next - _DAY
+        self._widest = widest
+        #: First day and number of days of the range, for progress.
+        self.first = self._next
+        self.days = max(0, (self._last - self._next).days + 1)
+        #: Records a day in the window read last; None before the first.
+        self.per_day: float | None = None
+
+    def learn(self, window: Window, records: int) -> None:
+        """Take in how many records a window held."""
+        self.per_day = records / window.days
+
+    def next(self) -> Window | None:
+        """Give the next window, or None when the range is covered."""
+        left = (self._last - self._next).days + 1
+        if left <= 0:
+            return None
+        days = min(self._fitting_days(), left)
+        first = self._next
+        self._next = first + days * _DAY
+        end = times.midnight(self._next)
+        return Window(
+            first=first,
+            days=days,
+            since=max(self._since, times.midnight(first)),
+            # The last window has no upper bound of its own: a clock ahead of ours may
+            # have put records into its tomorrow.
+            until=end if self._next <= self._last else self._until,
+        )
+
+    def _fitting_days(self) -> int:
+        if self.per_day is None:
+            days = FIRST_DAYS
+        elif self.per_day == 0:
+            days = self._widest
+        else:
+            days = int(WINDOW_RECORDS / self.per_day)
+        return max(1, min(days, self._widest))

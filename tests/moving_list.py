@@ -1,0 +1,112 @@
+"""A model of Braze's list that moves: the truth that readings are compared with."""
+
+from __future__ import annotations
+
+import bisect
+import datetime as dt
+import random
+
+from tap_braze_sms import times
+from tap_braze_sms.records import Page, Row
+from tap_braze_sms.windows import Window
+
+DAY = dt.date(2026, 3, 2)
+
+
+class MovingList:
+    """Rows in descending order of time, changed at random between answers.
+
+    Knows nothing of pages: it only tells what stood where at the instant it was asked.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        records: int,
+        days: int = 1,
+        instants: int = 1_000_000,
+        moves: float = 0.0,
+        kinds: str = "insert remove shuffle",
+        end_included: bool = False,
+        largest_burst: int = 1,
+        most_moves: int = 500,
+    ) -> None:
+        self.random = random.Random(seed)
+        self.days = days
+        self.instants = instants
+        self.moves = moves
+        self.kinds = kinds.split()
+        self.end_included = end_included
+        self.largest_burst = largest_burst
+        self.moves_left = most_moves
+        self.requests = 0
+        #: Newest first: how far before the end, and the row.
+        self.list: list[tuple[int, Row]] = []
+        #: Everything that ever was on the list.
+        self.ever: set[Row] = set()
+        for _ in range(records):
+            self.insert()
+        #: On the list since the beginning and never off it.
+        self.throughout = set(self.ever)
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for _, row in self.list]
+
+    def insert(self) -> None:
+        tick = self.random.randrange(self.instants)
+        seconds = self.days * 86_400 * tick / self.instants
+        moment = dt.datetime.combine(DAY, dt.time(), times.UTC) + dt.timedelta(seconds=seconds)
+        number = len(self.ever)
+        spelled = f"{'+' if number % 3 else ''}1212555{number:06}"
+        row: Row = (times.fixed(moment), spelled, self.random.choice(["provider_error", None]))
+        low = bisect.bisect_left(self.list, -tick, key=_age)
+        high = bisect.bisect_right(self.list, -tick, key=_age)
+        self.list.insert(self.random.randint(low, high), (-tick, row))
+        self.ever.add(row)
+
+    def remove(self) -> None:
+        if self.list:
+            _, row = self.list.pop(self.random.randrange(len(self.list)))
+            self.throughout.discard(row)
+
+    def shuffle(self) -> None:
+        self.random.shuffle(self.list)
+        self.list.sort(key=_age)
+
+    def move(self) -> None:
+        while self.moves_left > 0 and self.random.random() < self.moves:
+            kind = self.random.choice(self.kinds)
+            for _ in range(self.random.randint(1, self.largest_burst)):
+                getattr(self, kind)()
+                self.moves_left -= 1
+
+    def answer(self, dates: tuple[str, str], offset: int, limit: int) -> Page:
+        """Answer one request, after some movement."""
+        self.move()
+        self.requests += 1
+        end = dt.date.fromisoformat(dates[1]) + dt.timedelta(days=int(self.end_included))
+        low, high = dates[0], end.isoformat()
+        within = [row for _, row in self.list if low <= row[0] < high]
+        return Page.of(within[offset : offset + limit], offset=offset, limit=limit)
+
+    @property
+    def window(self) -> Window:
+        """The window of all days of the list."""
+        return Window(first=DAY, days=self.days, since=times.midnight(DAY), until=None)
+
+
+def _age(item: tuple[int, Row]) -> int:
+    return item[0]
+
+
+def assert_true_to(moving: MovingList, rows: list[Row], *, since: str = "", until: str = "9") -> None:
+    """Check promises 1 to 4 on what was emitted."""
+    keys = [(row[0], row[1].lstrip("+")) for row in rows]
+    lost = {row for row in moving.throughout if since <= row[0] < until} - set(rows)
+    assert not lost, f"{len(lost)} lost of {len(moving.throughout)}: {sorted(lost)[:3]}"
+    assert len(keys) == len(set(keys)), "emitted twice"
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows), "out of order"
+    assert set(rows) <= moving.ever, "emitted something that never was"
+    assert all(since <= row[0] < until for row in rows), "outside the range"

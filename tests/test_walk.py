@@ -1,0 +1,125 @@
+"""Many windows, many requests at once: the same promises (1 to 4, 9, 10)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moving_list import DAY, MovingList, assert_true_to
+
+from tap_braze_sms import times
+from tap_braze_sms.records import Row
+from tap_braze_sms.stopping import Stop
+from tap_braze_sms.walk import Walk
+from tap_braze_sms.windows import Planner
+
+#: Where the list of the model begins.
+START = dt.datetime.combine(DAY, dt.time(), times.UTC)
+
+
+def walk(
+    moving: MovingList,
+    *,
+    since: dt.datetime = START,
+    until: dt.datetime | None = None,
+    window_days: int = 30,
+    page_size: int = 500,
+    parallel: int = 1,
+) -> tuple[list[Row], Walk]:
+    lock = threading.Lock()
+
+    def fetch(dates, offset, limit, where):
+        with lock:
+            return moving.answer(dates, offset, limit)
+
+    plan = Planner(since, until, today=DAY + dt.timedelta(days=moving.days - 1), widest=window_days)
+    walked = Walk(plan, fetch, page_size=page_size, parallel=parallel, stop=Stop())
+    return [row for stretch in walked for row in stretch.rows], walked
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    seed=st.integers(0, 2**32),
+    records=st.integers(0, 300),
+    days=st.integers(1, 400),
+    instants=st.sampled_from([3, 50, 1_000_000]),
+    moves=st.sampled_from([0.0, 0.2, 0.5]),
+    window_days=st.integers(1, 366),
+    page_size=st.one_of(st.integers(2, 30), st.just(500)),
+    parallel=st.integers(1, 16),
+    end_included=st.booleans(),
+    since=st.floats(0, 1),
+    until=st.one_of(st.none(), st.floats(0, 1)),
+)
+def test_what_stayed_on_the_list_is_walked_exactly_once_and_in_order(
+    seed, records, days, instants, moves, window_days, page_size, parallel, end_included, since, until
+):
+    moving = MovingList(
+        seed, records=records, days=days, instants=instants, moves=moves, end_included=end_included, largest_burst=5
+    )
+    begin = START + dt.timedelta(days=int(days * since * 1000) / 1000)
+    end = None if until is None else begin + dt.timedelta(seconds=int(days * until * 86_400))
+    rows, _ = walk(moving, since=begin, until=end, window_days=window_days, page_size=page_size, parallel=parallel)
+    assert_true_to(moving, rows, since=times.fixed(begin), until=times.fixed(end) if end else "9")
+
+
+@pytest.mark.parametrize("end_included", [False, True])
+@pytest.mark.parametrize("parallel", [1, 8, 16])
+@pytest.mark.parametrize("days", [3, 365])
+def test_a_range_costs_at_most_a_tenth_more_requests_than_it_must(days, parallel, end_included):
+    moving = MovingList(11, records=20_000, days=days, end_included=end_included)
+    rows, walked = walk(moving, parallel=parallel, page_size=100)
+    assert len(rows) == 20_000
+    assert moving.requests <= 1.1 * 20_000 / 100 + walked.windows
+
+
+def test_a_range_of_one_instant_and_an_empty_one_need_no_more_than_their_days():
+    moving = MovingList(1, records=10)
+    assert walk(moving, since=START, until=START)[0] == []
+    assert moving.requests == 0
+    walk(moving, since=START, until=START + dt.timedelta(microseconds=1))
+    assert moving.requests == 1
+
+
+def test_quiet_stretches_take_the_widest_window():
+    moving = MovingList(1, records=0, days=365)
+    _, walked = walk(moving, window_days=90)
+    assert walked.windows <= 2 + 365 // 90 + 1
+
+
+def test_a_failure_is_raised_only_after_all_that_lies_before_it():
+    moving = MovingList(2, records=2_000, days=100)
+    bad = (DAY + dt.timedelta(days=60)).isoformat()
+
+    def fetch(dates, offset, limit, where):
+        if dates[1] > bad:
+            raise ValueError(where)
+        return moving.answer(dates, offset, limit)
+
+    plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
+    walked = Walk(plan, fetch, page_size=500, parallel=16, stop=Stop())
+    rows: list[Row] = []
+    ends = []
+    with pytest.raises(ValueError, match="window .* offset 0"):
+        for stretch in walked:
+            rows += stretch.rows
+            ends += [stretch.completed] if stretch.completed else []
+    reached = ends[-1].end
+    assert {row for row in moving.rows if row[0] < reached} == set(rows)
+    assert reached > times.midnight(DAY + dt.timedelta(days=50))
+
+
+def test_no_thread_is_left_when_a_walk_ends_early():
+    moving = MovingList(2, records=5_000, days=100)
+    before = threading.active_count()
+    plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
+    walked = iter(Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, parallel=16, stop=Stop()))
+    next(walked)
+    walked.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("braze-request"):
+            thread.join(10)
+    assert threading.active_count() == before
