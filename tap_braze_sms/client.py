@@ -31,6 +31,9 @@ T = t.TypeVar("T")
 LIST_PATH = "/sms/invalid_phone_numbers"
 REMOVE_PATH = "/sms/invalid_phone_numbers/remove"
 
+#: Most records Braze gives in one answer, and most numbers it takes in one removal.
+LARGEST_PAGE, LARGEST_REMOVAL = 500, 50
+
 #: Seconds of the waits between tries: 0.5, 2, 8, 32, then 90, each drawn from zero up.
 FIRST_WAIT, WAIT_BASE, LONGEST_WAIT = 0.5, 4, 90
 
@@ -129,6 +132,15 @@ class BrazeClient:
         """
         request = requests.Request("GET", self._connection.url + LIST_PATH, params=list(params))
         return self._perform(request, read, what, "sms.invalid_phone_numbers")
+
+    def look_up(self, phones: Sequence[str], read: Callable[[bytes], T], *, what: str) -> T:
+        """Ask which of some numbers are on the list.
+
+        Raises:
+            FatalAPIError: Braze refuses, or every try failed.
+        """
+        asked: list[tuple[str, str | int]] = [("phone_numbers[]", phone) for phone in phones]
+        return self.get([*asked, ("limit", LARGEST_PAGE)], read, what=what)
 
     def remove(self, phones: Sequence[str], *, what: str) -> None:
         """Take numbers, 50 at most, off the list; those not on it are no error.

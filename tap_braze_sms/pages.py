@@ -30,9 +30,6 @@ if t.TYPE_CHECKING:
 
     from tap_braze_sms.windows import Window
 
-#: Most records Braze gives in one answer.
-LARGEST_PAGE = 500
-
 #: Records that neighbouring pages share. Two prove the boundary of a list at rest; the
 #: others absorb what is removed while several requests are under way.
 OVERLAP = 4
@@ -40,8 +37,9 @@ OVERLAP = 4
 #: How often one boundary is looked for before the run says that it cannot be found.
 MOST_ATTEMPTS = 16
 
-#: The part of an estimate that is asked for before anything shows it to be right.
-TRUSTED = 0.9
+#: The part of an estimate that is asked for before anything shows it to be right: of a
+#: day that goes on as it is known to have ended, and of days that only resemble others.
+TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.5
 
 _NEWEST, _OLDEST = "\uffff", ""
 
@@ -66,7 +64,7 @@ class Reading:
         page_size: int,
         per_day: float | None = None,
         end_included: bool = False,
-        largest: int = LARGEST_PAGE,
+        largest: int = 500,
     ) -> None:
         """Prepare for reading.
 
@@ -81,7 +79,9 @@ class Reading:
         #: ``start_date`` and ``end_date`` to ask with.
         self.dates = window.dates(end_included=end_included)
         self.pending = 0
-        self.requests = 0
+        #: Answers that were full, and answers that lay behind the end of the list.
+        self.full = 0
+        self.wasted = 0
         #: Whether every wanted instant is proven.
         self.done = False
         #: Set by whoever asks when a request failed for good; the caller raises it once
@@ -89,15 +89,18 @@ class Reading:
         self.error: BaseException | None = None
         #: Braze returned records later than the end it was asked for.
         self.end_included = False
+        #: Records a day so far; None before a first full page.
+        self.pace: float | None = None
         self._page_size = page_size
         self._largest = max(largest, page_size)
         self._per_day = per_day or 0.0
         self._pages: list[Page] = []
         self._grain = len(window.since)
+        self._asked = False
         self._front = 0
         self._known = 0
         self._at_bottom = False
-        self._likely = self._per_day * window.days * TRUSTED
+        self._likely = 0.0
         self._overlap = OVERLAP
         self._mending: deque[Ask] = deque()
         self._attempts: dict[str, int] = {}
@@ -120,18 +123,24 @@ class Reading:
         pages, self._pages = self._pages, []
         yield from ascending(pages, since=self.window.since, until=self.window.until)
 
-    def ask(self) -> Ask | None:
-        """Say what to request next; None: nothing before an answer is in, or at all."""
-        ask = self._next_mending() if self._at_bottom else self._next_page()
+    def ask(self, *, speculate: float = 0) -> Ask | None:
+        """Say what to request next; None: nothing before an answer is in, or at all.
+
+        Args:
+            speculate: How much to ask for that the list probably, not surely, has, as a
+                part of what it is known to have.
+        """
+        ask = self._next_mending() if self._at_bottom else self._next_page(speculate=speculate)
         if ask is not None:
             self.pending += 1
-            self.requests += 1
         return ask
 
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
         self.pending -= 1
         self._grain = min(self._grain, page.grain)
+        self.full += page.count == page.limit
+        self.wasted += page.offset > 0 and page.count <= self._overlap
         if page.count or page.offset == 0:  # an empty page from the top says it all
             self._pages.append(page)
             self.end_included |= page.newest > self.window.end
@@ -151,12 +160,16 @@ class Reading:
 
     # Ordinary paging
 
-    def _next_page(self) -> Ask | None:
-        sure = self._known - self._overlap
-        # Trust grows with what was found, so that a wrong estimate costs little.
-        likely = min(self._likely, 4 * self._known + 2 * self._page_size)
-        if self.pending and self._front > max(sure, likely - self._overlap):
+    def _next_page(self, *, speculate: float) -> Ask | None:
+        # The page after a full one is needed in any case, if only to find the end.
+        reach = self._known
+        if speculate:
+            # Trust grows with what was found, so that a wrong estimate costs little.
+            trusted = max(self._page_size, self._known * speculate)
+            reach = min(self._likely, self._known + trusted)
+        if self._asked and self._front >= reach:
             return None
+        self._asked = True
         ask = Ask(self._front, self._page_size)
         self._front += max(1, self._page_size - self._overlap)
         return ask
@@ -172,10 +185,13 @@ class Reading:
         midnight = oldest.replace(hour=0, minute=0, second=0, microsecond=0)
         today = (oldest - max(since, midnight)).total_seconds()
         seconds = (newest - oldest).total_seconds()
-        # Its own day goes on at its own pace; days before that at the usual one.
-        rest = page.count / seconds * today if seconds else self._known
-        rest += max(0, (midnight - since).days) * self._per_day
-        self._likely = self._known + rest * TRUSTED
+        # Its own day goes on at its own pace, days before that at the slower of what was
+        # seen in this window and of what is usual.
+        rest = TRUSTED_DAY * (page.count / seconds * today if seconds else self._known)
+        covered = times.moment(self.window.end) - oldest
+        self.pace = self._known / max(1.0, covered.total_seconds() / 86_400)
+        rest += TRUSTED_DAYS * max(0, (midnight - since).days) * min(self._per_day, self.pace)
+        self._likely = self._known + rest
 
     # Mending boundaries
 

@@ -20,6 +20,7 @@ from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 
 from tap_braze_sms import settings
+from tap_braze_sms.client import BrazeClient
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.stopping import Stop, Stopped
 
@@ -97,11 +98,16 @@ class BrazePlugin(PluginBase):
         """Set by a signal, and noticed by everything that waits."""
         return Stop()
 
-    @property
-    def user_agent(self) -> str:
-        """How this plugin names itself to Braze."""
-        given = self.config.get("user_agent")
-        return str(given or f"{self.name}/{self.plugin_version}")
+    @functools.cached_property
+    def client(self) -> BrazeClient:
+        """The way to Braze that everything in this plugin shares."""
+        return BrazeClient(
+            settings.Connection.of(self.config),
+            stop=self.stop,
+            logger=self.logger,
+            user_agent=self.config.get("user_agent") or f"{self.name}/{self.plugin_version}",
+            parallel=self.config.get("max_parallel_requests", 1),
+        )
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

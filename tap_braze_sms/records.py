@@ -15,7 +15,7 @@ from singer_sdk.exceptions import DataError
 from tap_braze_sms import times
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 #: ``invalid_detected_at`` in the fixed form, ``phone`` as Braze spells it, ``reason``.
 Row: t.TypeAlias = tuple[str, str, "str | None"]
@@ -23,6 +23,9 @@ Row: t.TypeAlias = tuple[str, str, "str | None"]
 #: Pages that begin this deep in a window are deflated while they wait: to a quarter of
 #: their size, for less than a microsecond a record. Most windows never get there.
 DEEP = 20_000
+
+#: Fields unknown to the schema that are told apart; with more, further ones go unnoticed.
+MOST_UNKNOWN = 50
 
 _NOT_DIGITS = re.compile(r"\D")
 
@@ -37,20 +40,23 @@ class _Entry(msgspec.Struct):
     reason: str | None = None
 
 
-class _StrictEntry(_Entry, forbid_unknown_fields=True):
-    """The same, refusing fields the schema does not know."""
-
-
 class _Answer(msgspec.Struct):
     sms: list[_Entry]
 
 
-class _StrictAnswer(msgspec.Struct):
-    sms: list[_StrictEntry]
+def _decoder(unknown: Iterable[str] = ()) -> Callable[[bytes], t.Any]:
+    """Make a reader that refuses fields neither the schema nor the log knows."""
+    named = {f"unknown_{i}": name for i, name in enumerate(sorted(unknown))}
+    fields = [(field, t.Any, None) for field in named]
+    try:
+        entry = msgspec.defstruct("_StrictEntry", fields, bases=(_Entry,), rename=named, forbid_unknown_fields=True)
+    except ValueError:  # a name no struct can have
+        entry = _Entry
+    answer = msgspec.defstruct("_StrictAnswer", [("sms", list[entry])])  # type: ignore[valid-type]
+    return msgspec.json.Decoder(answer).decode
 
 
-_decode = msgspec.json.Decoder(_Answer).decode
-_decode_strictly = msgspec.json.Decoder(_StrictAnswer).decode
+_decode_leniently = msgspec.json.Decoder(_Answer).decode
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[tuple[str, str, str | None]]).decode
 
@@ -124,8 +130,13 @@ class PageReader:
 
     #: Fields of records that the schema does not know, met so far.
     unknown: set[str] = field(default_factory=set)
+    _decode: Callable[[bytes], t.Any] = field(default_factory=_decoder)
 
     def read(self, body: bytes, *, offset: int, limit: int) -> Page:
+        """Read one page of a window; raises what `rows` and `Page.of` raise."""
+        return Page.of(self.rows(body, offset), offset=offset, limit=limit)
+
+    def rows(self, body: bytes, offset: int = 0) -> list[Row]:
         """Read one answer.
 
         Raises:
@@ -134,10 +145,7 @@ class PageReader:
                 never its number.
         """
         try:
-            if not self.unknown:
-                entries: t.Sequence[_Entry] = _decode_strictly(body).sms
-            else:
-                entries = _decode(body).sms
+            entries: t.Sequence[_Entry] = self._decode(body).sms
             rows = [
                 (times.canonical(entry.invalid_detected_at), entry.phone, entry.reason)
                 for entry in entries
@@ -147,7 +155,7 @@ class PageReader:
             rows = None
         if rows is None or len(rows) != len(entries):
             rows = self._read_carefully(body, offset)
-        return Page.of(rows, offset=offset, limit=limit)
+        return rows
 
     def _read_carefully(self, body: bytes, offset: int) -> list[Row]:
         """Read an answer that has something unusual in it, record by record."""
@@ -159,7 +167,12 @@ class PageReader:
         if not isinstance(entries, list):
             msg = "the answer is not JSON with a list `sms`"
             raise BrokenAnswerError(msg)
-        return [self._row(entry, offset + i) for i, entry in enumerate(entries)]
+        known = len(self.unknown)
+        rows = [self._row(entry, offset + i) for i, entry in enumerate(entries)]
+        if len(self.unknown) > known:
+            # Decoding stays fast, and notices the next one.
+            self._decode = _decoder(self.unknown) if len(self.unknown) <= MOST_UNKNOWN else _decode_leniently
+        return rows
 
     def _row(self, entry: object, position: int) -> Row:
         problem = "it is not an object"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import typing as t
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_braze_sms import times
+from tap_braze_sms import asked_numbers, times
 
 if t.TYPE_CHECKING:
     import datetime as dt
@@ -32,62 +35,68 @@ INSTANCES = {
 #: Hosts that may be spoken to without TLS: the simulator's.
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
+# Names with a label that is empty or too long fail only when they are looked up, each time anew.
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]+")
+
 #: Settings whose values are never shown.
 _HIDDEN = ("api_key", "phone_numbers")
 
-#: Of the connection to Braze: shared by the tap and the target.
-CONNECTION = (
-    th.Property(
-        "api_key",
-        th.StringType(nullable=False, min_length=1),
-        required=True,
-        secret=True,
-        title="API key",
-        description="REST API key with the permission sms.invalid_phone_numbers",
-    ),
-    th.Property(
-        "instance",
-        th.StringType(allowed_values=list(INSTANCES)),
-        title="Instance",
-        description="Braze instance whose REST endpoint to call. Exactly one of this and api_url",
-    ),
-    th.Property(
-        "api_url",
-        th.StringType,
-        title="API URL",
-        description="Any other REST endpoint of Braze. https, except for localhost",
-    ),
-    th.Property(
-        "rate_limit_share",
-        th.NumberType(exclusive_minimum=0, maximum=1),
-        default=0.5,
-        title="Rate limit share",
-        description="The part of the workspace's hourly rate limit that this plugin may use",
-    ),
-    th.Property(
-        "request_timeout",
-        th.NumberType(exclusive_minimum=0),
-        default=60,
-        title="Request timeout",
-        description="Seconds without a sign of life from Braze after which a request is given up",
-    ),
-    th.Property(
-        "max_attempts",
-        th.IntegerType(minimum=1, maximum=20),
-        default=8,
-        title="Max attempts",
-        description="Tries of one request before the run fails, 1 to 20",
-    ),
-    th.Property(
-        "user_agent",
-        th.StringType,
-        title="User agent",
-        description="User-Agent header of every request. Default names this plugin and its version",
-    ),
-)
+
+def _connection(permission: str) -> tuple[th.Property[t.Any], ...]:
+    """Settings of the connection to Braze: shared by the tap and the target."""
+    return (
+        th.Property(
+            "api_key",
+            th.StringType(nullable=False, min_length=1),
+            required=True,
+            secret=True,
+            title="API key",
+            description=f"REST API key with the permission {permission}",
+        ),
+        th.Property(
+            "instance",
+            th.StringType(allowed_values=list(INSTANCES)),
+            title="Instance",
+            description="Braze instance whose REST endpoint to call. Exactly one of this and api_url",
+        ),
+        th.Property(
+            "api_url",
+            th.StringType,
+            title="API URL",
+            description="Any other REST endpoint of Braze. https, except for localhost",
+        ),
+        th.Property(
+            "rate_limit_share",
+            th.NumberType(exclusive_minimum=0, maximum=1),
+            default=0.5,
+            title="Rate limit share",
+            description="The part of the workspace's hourly rate limit that this plugin may use",
+        ),
+        th.Property(
+            "request_timeout",
+            th.NumberType(exclusive_minimum=0, maximum=86_400),
+            default=60,
+            title="Request timeout",
+            description="Seconds without a sign of life from Braze after which a request is given up",
+        ),
+        th.Property(
+            "max_attempts",
+            th.IntegerType(minimum=1, maximum=20),
+            default=8,
+            title="Max attempts",
+            description="Tries of one request before the run fails, 1 to 20",
+        ),
+        th.Property(
+            "user_agent",
+            th.StringType,
+            title="User agent",
+            description="User-Agent header of every request. Default names this plugin and its version",
+        ),
+    )
+
 
 TAP = th.PropertiesList(
-    *CONNECTION,
+    *_connection("sms.invalid_phone_numbers"),
     th.Property(
         "start_date",
         th.StringType(nullable=False),
@@ -123,7 +132,8 @@ TAP = th.PropertiesList(
     ),
     th.Property(
         "lookback_minutes",
-        th.IntegerType(minimum=0),
+        # Two thousand years, and all that a clock can subtract.
+        th.IntegerType(minimum=0, maximum=1_000_000_000),
         default=60,
         title="Lookback minutes",
         description="How far before the bookmark an incremental run reads again",
@@ -134,6 +144,50 @@ TAP = th.PropertiesList(
         default=8,
         title="Max parallel requests",
         description="Requests under way at once, 1 to 64",
+    ),
+    th.Property(
+        "emit_activate_version_messages",
+        th.BooleanType,
+        default=False,
+        title="Emit ACTIVATE_VERSION messages",
+        description="End a FULL_TABLE run with the message that lets a loader drop rows no longer on the list",
+    ),
+    th.Property(
+        "phone_numbers",
+        th.ArrayType(th.StringType(nullable=False)),
+        title="Phone numbers",
+        description="Numbers to ask about for the stream phone_number_status",
+    ),
+    th.Property(
+        "phone_numbers_file",
+        th.StringType(min_length=1),
+        title="Phone numbers file",
+        description="File of numbers to ask about, one a line, or a CSV with a phone column",
+    ),
+)
+
+TARGET = th.PropertiesList(
+    *_connection("sms.invalid_phone_numbers.remove"),
+    th.Property(
+        "phone_property",
+        th.StringType(min_length=1),
+        default="phone",
+        title="Phone property",
+        description="Property of the records that holds the number to take off the list",
+    ),
+    th.Property(
+        "skip_bad_numbers",
+        th.BooleanType,
+        default=False,
+        title="Skip bad numbers",
+        description="Leave out and count values that are no phone number, instead of stopping at the first",
+    ),
+    th.Property(
+        "dry_run",
+        th.BooleanType,
+        default=False,
+        title="Dry run",
+        description="Count what would be taken off the list, and change nothing",
     ),
 )
 
@@ -170,61 +224,73 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
     """
     for name in [name for name, value in config.items() if value is None]:
         del config[name]
-    for name, prop in schema["properties"].items():
-        # Environment variables are text; the SDK turns whole numbers, not fractions.
-        if "number" in prop.get("type", ()) and isinstance(config.get(name), str):
-            config[name] = _number(config[name])
+    for name in config.keys() & schema["properties"].keys():
+        config[name] = _plain(config[name], schema["properties"][name].get("type", ()))
     wrong: dict[str, str] = {}
     for error in JSONSchemaValidator(schema).iter_errors(config):
         name, problem = _explain(error, schema)
+        wrong.setdefault(name, problem)
+    for name, problem in _check_headers(config):
         wrong.setdefault(name, problem)
     for name, problem in _check_connection(config):
         wrong.setdefault(name, problem)
     for name, problem in _check_dates(config):
         wrong.setdefault(name, problem)
+    if not wrong:
+        try:
+            asked_numbers.asked_about(config)
+        except asked_numbers.NumbersError as error:
+            return [str(error)]
     return [f"{name}: {problem}" for name, problem in wrong.items()]
 
 
 def environment_problem(environment: t.Mapping[str, str], prefix: str, schema: dict[str, t.Any]) -> str | None:
-    """Find the variable that the SDK could not turn into a whole number."""
+    """Find the variable that the SDK could not turn into a whole number, or could not read as JSON."""
     for name, prop in schema["properties"].items():
-        text = environment.get(prefix + name.upper())
-        if "integer" in prop.get("type", ()) and text is not None:
-            try:
-                int(text)
-            except ValueError:
-                return f"{name}: got {text!r} in {prefix}{name.upper()}, takes {_takes(prop)}"
+        text, kinds = environment.get(prefix + name.upper(), "0"), prop.get("type", ())
+        read = int if "integer" in kinds else json.loads if "object" in kinds else str
+        try:
+            read(text)
+        except ValueError:
+            return f"{name}: got {text!r} in {prefix}{name.upper()}, takes {_takes(prop)}"
     return None
 
 
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _plain(value: object, kinds: t.Sequence[str]) -> object:
+    """Make what a number is written as (text in the environment, decimal in a file) the number that is meant."""
+    if isinstance(value, Decimal) or ("number" in kinds and isinstance(value, str)):
+        try:
+            number = float(value)
+        except ValueError:
+            return value
+        value = number if math.isfinite(number) else str(value)
+    return int(value) if "integer" in kinds and isinstance(value, float) and value.is_integer() else value
 
 
 def _explain(error: ValidationError, schema: dict[str, t.Any]) -> tuple[str, str]:
-    path = list(error.absolute_path)
-    if not path:  # a setting that is required and not there
-        name = re.sub(r"^'(\w+)'.*", r"\1", error.message)
-        prop = schema["properties"].get(name, {})
-        return name, f"got nothing, takes {_takes(prop)}"
-    name = str(path[0])
-    prop = schema["properties"][name]
-    if name in _HIDDEN or prop.get("writeOnly"):
+    path = [str(part) for part in error.absolute_path]
+    refusing = t.cast("dict[str, t.Any]", error.schema)
+    if error.validator == "required":
+        path.append(re.sub(r"^'(\w+)'.*", r"\1", error.message))
+        got, refusing = "nothing", refusing["properties"][path[-1]]
+    elif path[0] in _HIDDEN:
         got = "an empty text" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
-        if len(path) > 1:
-            got += f" at position {path[1]}"
+        refusing = schema["properties"][path[0]]
     else:
         got = repr(error.instance)[:80]
-    return name, f"got {got}, takes {_takes(prop)}"
+    if len(path) > 1:
+        got += " at position " + ".".join(path[1:])
+    return path[0], f"got {got}, takes {_takes(refusing)}"
 
 
 def _takes(prop: dict[str, t.Any]) -> str:  # noqa: PLR0911 (one for each kind)
     """Say in words what a setting takes."""
     kinds = prop.get("type", [])
     low, high = prop.get("minimum"), prop.get("maximum")
+    if choices := prop.get("anyOf") or prop.get("oneOf"):
+        return " or ".join(map(_takes, choices))
+    if "const" in prop:
+        return str(prop["const"])
     if "enum" in prop:
         return "one of " + ", ".join(map(str, prop["enum"]))
     if "integer" in kinds:
@@ -238,7 +304,18 @@ def _takes(prop: dict[str, t.Any]) -> str:  # noqa: PLR0911 (one for each kind)
         return "a list of texts"
     if "object" in kinds:
         return "an object"
-    return "a text that is not empty" if prop.get("minLength") else "a text"
+    if "string" in kinds:
+        return "a text that is not empty" if prop.get("minLength") else "a text"
+    return "null"
+
+
+def _check_headers(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    """Find what HTTP could not send; its own error would quote it."""
+    for name in ("api_key", "user_agent"):
+        if isinstance(config.get(name), str) and not (config[name].isascii() and config[name].isprintable()):
+            yield name, "got a text with a line break or a letter that no header can have, takes plain ASCII"
+    if re.search(r"\s", str(config.get("api_key", ""))):
+        yield "api_key", "got a text with a blank or a line break in it, takes the key alone"
 
 
 def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
@@ -267,7 +344,7 @@ def _url_problem(url: str) -> str | None:
     shown, problem = repr(url[:80]), None
     if parts.username or parts.password:
         problem = "a URL with a user or password in it"
-    elif not host or parts.scheme not in {"http", "https"}:
+    elif not _HOST.fullmatch(host or "") or parts.scheme not in {"http", "https"}:
         problem = shown
     elif parts.scheme == "http" and host not in LOCAL:
         problem = f"{shown} without TLS"

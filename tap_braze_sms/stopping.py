@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import threading
+import time
 import typing as t
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+#: Seconds after which a wait looks whether to go on.
+SLICE = 0.1
 
 
 class Stopped(SystemExit):
@@ -19,25 +23,22 @@ class Stop:
 
     def __init__(self) -> None:
         """Start unset."""
-        self._event = threading.Event()
         self._listeners: list[Callable[[], None]] = []
         self.signal = 0
         self._watchers = 0
 
     def __bool__(self) -> bool:
         """Whether the end was asked for."""
-        return self._event.is_set()
+        return self.signal != 0
 
     def set(self, signal: int) -> None:
         """Ask for the end.
 
-        Safe in a signal handler: it takes no lock that its thread could hold, provided
-        that thread does not call `wait`, and a second signal changes nothing.
+        Safe in a signal handler: it takes no lock, which the interrupted thread could hold.
         """
         if self.signal:
             return
         self.signal = signal
-        self._event.set()
         for listener in self._listeners:
             listener()
 
@@ -71,5 +72,9 @@ class Stop:
 
     def wait(self, seconds: float) -> None:
         """Wait, unless the end is asked for meanwhile: then raise `Stopped`."""
-        self._event.wait(max(0.0, seconds))
+        end = time.monotonic() + seconds
         self.check()
+        # In slices rather than on an event, whose lock a signal handler could not take.
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, SLICE))
+            self.check()

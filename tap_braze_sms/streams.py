@@ -7,16 +7,19 @@ import datetime as dt
 import functools
 import sys
 import typing as t
+from operator import itemgetter
 from pathlib import Path
 
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
-from singer_sdk.exceptions import DataError
+from singer_sdk.exceptions import ConfigurationError, DataError
 from singer_sdk.mapper import SameRecordTransform
 
-from tap_braze_sms import settings, times
+from tap_braze_sms import asked_numbers, settings, times
 from tap_braze_sms.checkpoint import Checkpoint
+from tap_braze_sms.client import LARGEST_REMOVAL
+from tap_braze_sms.crew import Crew
 from tap_braze_sms.messages import BufferedWriter, LoaderGoneError
-from tap_braze_sms.records import Page, PageReader
+from tap_braze_sms.records import Page, PageReader, Row, digits
 from tap_braze_sms.walk import Stretch, Walk
 from tap_braze_sms.windows import Planner
 
@@ -26,9 +29,11 @@ else:
     from typing_extensions import override
 
 if t.TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
+    from singer_sdk.helpers._batch import BatchConfig
     from singer_sdk.helpers.types import Context, Record
+    from singer_sdk.singerlib import Catalog
 
     from tap_braze_sms.tap import TapBrazeSMS
 
@@ -41,6 +46,7 @@ class BrazeStream(Stream):
     """What the streams of this tap have in common."""
 
     _tap: TapBrazeSMS
+    _version_to_activate: int | None = None
     schema = StreamSchema(SchemaDirectory(SCHEMAS))
 
     @override
@@ -58,6 +64,8 @@ class BrazeStream(Stream):
         try:
             with self._tap.stop.watched():
                 yield from self._emit(context, write_messages=write_messages)
+            if write_messages:
+                self._activate_version()
         except BaseException:
             # Where records go into BATCH files the bookmark runs ahead of the messages.
             if write_messages:
@@ -66,7 +74,41 @@ class BrazeStream(Stream):
             raise
 
     def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
-        return super()._sync_records(context, write_messages=write_messages)
+        records = super()._sync_records(context, write_messages=write_messages)
+        if write_messages:
+            yield from records
+            return
+        # Into BATCH files the SDK puts records as they are read, whatever the stream maps
+        # and the selection say: a number that should be hashed would arrive in clear.
+        if len(self.stream_maps) > 1:
+            msg = (
+                f"stream {self.name} is mapped to {len(self.stream_maps)} streams, which BATCH files "
+                "cannot hold apart: take batch_config or the extra stream maps away"
+            )
+            raise ConfigurationError(msg)
+        for record in records:
+            for message in self._generate_record_messages(record):
+                yield message.record
+
+    @override
+    def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
+        super()._sync_batches(batch_config, context)
+        self._activate_version()
+
+    @override
+    def _write_activate_version_message(self, full_table_version: int) -> None:
+        # The SDK activates the new version before its first record: a loader then drops
+        # every row, and one that fails half way leaves them dropped.
+        self._version_to_activate = full_table_version
+
+    def _activate_version(self) -> None:
+        if self._version_to_activate is not None:
+            super()._write_activate_version_message(self._version_to_activate)
+
+    def _crew(self) -> Crew[t.Any, t.Any]:
+        writer = self._tap.message_writer
+        flush = writer.flush if isinstance(writer, BufferedWriter) else (lambda: None)
+        return Crew(self.config["max_parallel_requests"], self._tap.stop, flush)
 
 
 class InvalidPhoneNumbersStream(BrazeStream):
@@ -140,9 +182,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
             plan,
             functools.partial(self._fetch, reader),
             page_size=self.config["page_size"],
-            parallel=self.config["max_parallel_requests"],
-            stop=self._tap.stop,
-            before_waiting=self._flush,
+            crew=self._crew(),
         )
         records = 0
         for stretch in walk:
@@ -181,11 +221,6 @@ class InvalidPhoneNumbersStream(BrazeStream):
             problem = str(error)
         msg = f"{where}: {problem}"
         raise DataError(msg)
-
-    def _flush(self) -> None:
-        writer = self._tap.message_writer
-        if isinstance(writer, BufferedWriter):
-            writer.flush()
 
     # The SDK's bookkeeping, replaced by the checkpoint's
 
@@ -244,3 +279,58 @@ class InvalidPhoneNumbersStream(BrazeStream):
             and self.effective_schema.get("properties") == self.schema["properties"]
             and all(self.mask["properties", name] for name in self.schema["properties"])
         )
+
+
+class PhoneNumberStatusStream(BrazeStream):
+    """Whether given phone numbers are on Braze's list: a record for each, on it or not."""
+
+    name = "phone_number_status"
+    primary_keys = ("phone",)
+    selected_by_default = False
+
+    #: Numbers of one request. Braze documents no maximum; this is what it takes in one
+    #: removal, and keeps addresses short enough for any proxy.
+    BATCH = LARGEST_REMOVAL
+
+    def __init__(self, tap: TapBrazeSMS) -> None:
+        """Select the stream when there are numbers to ask about."""
+        super().__init__(tap)
+        self.selected_by_default = asked_numbers.are_configured(self.config)
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        super().apply_catalog(catalog)
+        # Meltano selects every stream unless told otherwise; an empty table helps nobody.
+        if self.selected and not self.selected_by_default:
+            self.selected = False
+
+    @override
+    def get_records(self, context: Context | None) -> Iterator[Record]:
+        asked = asked_numbers.asked_about(self.config)
+        batches = [asked[start : start + self.BATCH] for start in range(0, len(asked), self.BATCH)]
+        with self._crew() as crew:
+            calls = ((batch, functools.partial(self._look_up, i, batch)) for i, batch in enumerate(batches))
+            for batch, (found, checked_at) in crew.in_order(calls):
+                for phone in batch:
+                    detected_at, _, reason = found.get(digits(phone), (None, phone, None))
+                    yield {
+                        "phone": phone,
+                        "is_invalid": detected_at is not None,
+                        "reason": reason,
+                        "invalid_detected_at": detected_at,
+                        "checked_at": checked_at,
+                    }
+        self.logger.info("Asked about %d numbers in %d requests", len(asked), len(batches))
+
+    def _look_up(self, index: int, batch: Sequence[str]) -> tuple[dict[str, Row], str]:
+        """Give what Braze has of some numbers, by their digits, and when it was asked."""
+        where = f"numbers {index * self.BATCH + 1} to {index * self.BATCH + len(batch)}"
+        try:
+            rows = self._tap.client.look_up([f"+{digits(phone)}" for phone in batch], PageReader().rows, what=where)
+            # Oldest first, so that the latest detection of a number stays.
+            found = {digits(row[1]): row for row in sorted(rows, key=itemgetter(0))}
+            return found, times.fixed(dt.datetime.now(times.UTC))
+        except DataError as error:
+            problem = str(error)
+        msg = f"{where}: {problem}"
+        raise DataError(msg)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import typing as t
 
 from singer_sdk import Tap
 
 from tap_braze_sms import checkpoint, settings
-from tap_braze_sms.client import BrazeClient
 from tap_braze_sms.messages import BufferedWriter
 from tap_braze_sms.plugin import BrazePlugin
-from tap_braze_sms.streams import InvalidPhoneNumbersStream
+from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusStream
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -40,17 +38,6 @@ class TapBrazeSMS(BrazePlugin, Tap):
         writer = message_writer or BufferedWriter(self.stop)
         super().__init__(message_writer=writer, **kwargs)
 
-    @functools.cached_property
-    def client(self) -> BrazeClient:
-        """The way to Braze that all streams share."""
-        return BrazeClient(
-            settings.Connection.of(self.config),
-            stop=self.stop,
-            logger=self.logger,
-            user_agent=self.user_agent,
-            parallel=self.config["max_parallel_requests"],
-        )
-
     @override
     def load_state(self, state: dict[str, t.Any]) -> None:
         stream = InvalidPhoneNumbersStream
@@ -59,8 +46,4 @@ class TapBrazeSMS(BrazePlugin, Tap):
 
     @override
     def discover_streams(self) -> list[Stream]:
-        return [InvalidPhoneNumbersStream(self)]
-
-
-if __name__ == "__main__":
-    TapBrazeSMS.cli()
+        return [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import sys
 
 if sys.version_info >= (3, 11):
@@ -11,6 +12,9 @@ else:  # the standard library reads only its own output before 3.11
     from backports.datetime_fromisoformat import datetime_fromisoformat as _parse
 
 UTC = dt.timezone.utc
+
+# "15:24:32.789 +0000": the parser takes that space after whole seconds only, and by chance.
+_SPACED_OFFSET = re.compile(r" (?=[+-][0-9]{2}:?[0-9]{2}$)")
 
 #: Characters of a time up to its whole second.
 SECOND = len("2026-03-01T04:05:06")
@@ -23,7 +27,7 @@ def moment(text: str) -> dt.datetime:
         ValueError: the text is no time, or lies outside the calendar in UTC.
     """
     try:
-        parsed = _parse(text)
+        parsed = _read(text)
         if parsed.tzinfo is UTC:
             return parsed
         if parsed.tzinfo is None:
@@ -34,6 +38,13 @@ def moment(text: str) -> dt.datetime:
     # Outside the handler: the parser's own message quotes the text, and a chained
     # exception would carry it into the log.
     raise ValueError(msg)
+
+
+def _read(text: str) -> dt.datetime:
+    try:
+        return _parse(text)
+    except ValueError:
+        return _parse(_SPACED_OFFSET.sub("", text))
 
 
 def fixed(instant: dt.datetime) -> str:

@@ -1,14 +1,13 @@
 """The walk over the windows: many requests under way, rows out in order.
 
 Several windows are read at once while they are small, several pages at once within a
-window that is large. Worker threads only fetch; planning, joining and giving out happen
-in the caller's thread, so nothing here is shared but two queues.
+window that is large. Everything but the requests themselves happens in the caller's
+thread.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+import functools
 import typing as t
 from collections import deque
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from tap_braze_sms.pages import Ask, Reading
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tap_braze_sms.crew import Crew
     from tap_braze_sms.records import Page, Row
-    from tap_braze_sms.stopping import Stop
     from tap_braze_sms.windows import Planner, Window
 
     #: Makes one request: dates, offset, limit and what it is for, to name in errors.
@@ -28,6 +27,11 @@ if t.TYPE_CHECKING:
 #: Pages that may wait for an earlier window, for each parallel request. Beyond that, no
 #: further window is begun.
 PAGES_AHEAD = 8
+
+#: Requests behind the end of a list, for each full page, that guessing may cost before it
+#: becomes cautious: then a window that is known to go on for n pages is believed to go on
+#: for n * CAUTION more, instead of n more.
+MOST_WASTE, CAUTION = 0.04, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +52,26 @@ class Walk:
         fetch: Fetch,
         *,
         page_size: int,
-        parallel: int,
-        stop: Stop,
-        before_waiting: Callable[[], None] = lambda: None,
+        crew: Crew[tuple[Reading, Ask], Page],
     ) -> None:
         """Prepare the walk.
 
         Args:
             plan: Gives the windows.
-            fetch: Makes one request; called in worker threads.
+            fetch: Makes one request; called by the crew.
             page_size: Records of an ordinary request.
-            parallel: Most requests under way at once.
-            stop: Ends the walk when it is set.
-            before_waiting: Called before every wait for an answer.
+            crew: Makes the requests; ended with the walk.
         """
         self.requests = 0
         self.windows = 0
         self._plan = plan
         self._fetch = fetch
         self._page_size = page_size
-        self._parallel = parallel
-        self._stop = stop
-        self._before_waiting = before_waiting
+        self._crew = crew
         self._open: deque[Reading] = deque()
         self._end_included = False
-        self._tasks: queue.SimpleQueue[tuple[Reading, Ask] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()
-        self._under_way = 0
-        self._workers = 0
+        self._full = 0
+        self._wasted = 0
 
     def __iter__(self) -> Iterator[Stretch]:
         """Give rows and the ends of windows, in order of time.
@@ -83,9 +79,7 @@ class Walk:
         Raises:
             Exception: whatever `fetch` raised, once all before its window is given.
         """
-        wake = self._answers.put
-        self._stop.on_set(lambda: wake(None))
-        try:
+        with self._crew:
             while True:
                 self._submit()
                 if not self._open:
@@ -97,9 +91,6 @@ class Walk:
                     raise head.error
                 else:
                     self._receive()
-        finally:
-            for _ in range(self._workers):
-                self._tasks.put(None)
 
     def _finish(self, head: Reading) -> Iterator[Stretch]:
         self._plan.learn(head.window, head.records)
@@ -115,43 +106,49 @@ class Walk:
 
     def _submit(self) -> None:
         """Ask for as much as may be under way, earlier windows first."""
-        while self._under_way < self._parallel:
+        while self._crew.has_hands:
             task = self._next_task()
             if task is None:
                 return
-            self._under_way += 1
             self.requests += 1
-            if self._workers < self._under_way:
-                self._workers += 1
-                # Daemons: a request that hangs must not hold up the end of the process.
-                threading.Thread(
-                    target=self._work,
-                    name=f"braze-request-{self._workers}",
-                    daemon=True,
-                ).start()
-            self._tasks.put(task)
+            reading, ask = task
+            where = f"{reading.window}, offset {ask.offset}"
+            call = functools.partial(self._fetch, reading.dates, ask.offset, ask.limit, where)
+            self._crew.submit(task, call)
 
     def _next_task(self) -> tuple[Reading, Ask] | None:
+        """Choose what is surely needed, then a further window, then what is likely."""
+        task = self._ask()
+        if task is None and self._open_window():
+            task = self._ask()
+        if task is None:
+            cautious = self._wasted > 1 + self._full * MOST_WASTE
+            task = self._ask(speculate=CAUTION if cautious else 1)
+        return task
+
+    def _ask(self, *, speculate: float = 0) -> tuple[Reading, Ask] | None:
         for reading in self._open:
             if reading.error is not None:
                 return None  # what comes after a failure will not be emitted
-            ask = reading.ask()
+            ask = reading.ask(speculate=speculate)
             if ask is not None:
                 return reading, ask
+        return None
+
+    def _open_window(self) -> bool:
+        """Begin the next window, unless too much is begun already."""
         if self._open and (
-            # The first window tells how wide the next ones should be.
+            # The first page tells how wide further windows should be.
             self._plan.per_day is None
-            or sum(reading.held for reading in self._open) >= self._parallel * PAGES_AHEAD
-            or len(self._open) > self._parallel
+            or sum(reading.held for reading in self._open) >= self._crew.size * PAGES_AHEAD
+            or len(self._open) >= self._crew.size
+            or any(reading.error is not None for reading in self._open)
         ):
-            return None
+            return False
         window = self._plan.next()
-        if window is None:
-            return None
-        reading = self._begin(window)
-        self._open.append(reading)
-        ask = reading.ask()
-        return None if ask is None else (reading, ask)
+        if window is not None:
+            self._open.append(self._begin(window))
+        return window is not None
 
     def _begin(self, window: Window) -> Reading:
         return Reading(
@@ -163,48 +160,24 @@ class Walk:
 
     def _receive(self, *, wait: bool = True) -> bool:
         """Take in one answer; False when none is there and none is waited for."""
-        self._stop.check()
-        try:
-            answer = self._answers.get_nowait()
-        except queue.Empty:
-            if not wait:
-                return False
-            self._before_waiting()
-            answer = self._answers.get()
-        self._stop.check()
+        answer = self._crew.receive(wait=wait)
         if answer is None:
-            return True
-        self._under_way -= 1
-        reading = answer.reading
-        if answer.page is None:
-            reading.error = answer.error
-            return True
+            return False
+        reading, ask = answer.task
         try:
-            reading.receive(answer.ask, answer.page)
-        except Exception as error:  # noqa: BLE001 (raised when this window's turn comes)
+            page = answer.result()
+            self._full -= reading.full
+            self._wasted -= reading.wasted
+            reading.receive(ask, page)
+            self._full += reading.full
+            self._wasted += reading.wasted
+        except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
             reading.error = error
+        if self._plan.per_day is None:
+            self._plan.per_day = reading.pace
         if reading.end_included and reading in self._open:
             # Braze counts end_date in: begin this window anew without that day, of which
             # a busy list could have as much as of the window itself.
             self._end_included = True
             self._open[self._open.index(reading)] = self._begin(reading.window)
         return True
-
-    def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            reading, ask = task
-            page, error = None, None
-            where = f"{reading.window}, offset {ask.offset}"
-            try:
-                page = self._fetch(reading.dates, ask.offset, ask.limit, where)
-            except BaseException as exc:  # noqa: BLE001 (raised in the caller's thread)
-                error = exc
-            self._answers.put(_Answer(reading, ask, page, error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    reading: Reading
-    ask: Ask
-    page: Page | None
-    error: BaseException | None

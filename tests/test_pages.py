@@ -25,7 +25,7 @@ def read(
     asked: list[Ask] = []
     answered: list[tuple[Ask, Page]] = []
     while not reading.done:
-        while len(asked) + len(answered) < parallel and (ask := reading.ask()):
+        while len(asked) + len(answered) < parallel and (ask := reading.ask() or reading.ask(speculate=1)):
             asked.append(ask)
         assert asked or answered, "nothing under way, and not done"
         if asked and (not answered or order.random() < 0.6):
@@ -118,9 +118,9 @@ def test_a_list_in_another_order_stops_the_run():
 @pytest.mark.parametrize("parallel", [1, 4, 16])
 def test_a_list_at_rest_costs_few_requests_more_than_the_fewest(page_size, parallel):
     moving = MovingList(7, records=100 * page_size if page_size < 500 else 20_000)
-    reading, rows = read(moving, page_size=page_size, parallel=parallel, per_day=None)
+    _, rows = read(moving, page_size=page_size, parallel=parallel, per_day=None)
     assert len(rows) == len(moving.rows)
-    assert reading.requests <= 1.1 * len(rows) / page_size + 1
+    assert moving.requests <= 1.1 * len(rows) / page_size + 1
 
 
 def test_reading_stops_where_the_wanted_instants_begin():
@@ -128,7 +128,7 @@ def test_reading_stops_where_the_wanted_instants_begin():
     since = moving.rows[10][0]
     window = Window(DAY, 1, since, None)
     reading, rows = read(moving, window=window, parallel=8, per_day=None)
-    assert reading.requests == 1
+    assert moving.requests == 1
     assert {row[0] for row in rows} == {row[0] for row in moving.rows[:11]}
 
 
@@ -136,7 +136,7 @@ def test_a_carriers_list_imported_at_one_instant_costs_no_second_reading():
     moving = MovingList(5, records=5_000, instants=1)
     reading, rows = read(moving, parallel=4)
     assert len(rows) == 5_000
-    assert reading.requests <= 1.1 * 10 + 3
+    assert moving.requests <= 1.1 * 10 + 3
 
 
 def test_the_end_is_kept_out_of_the_window_however_braze_counts_it():

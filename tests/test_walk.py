@@ -13,6 +13,7 @@ from moving_list import DAY, MovingList, assert_true_to
 from tap_braze_sms import times
 from tap_braze_sms.records import Row
 from tap_braze_sms.stopping import Stop
+from tap_braze_sms.crew import Crew
 from tap_braze_sms.walk import Walk
 from tap_braze_sms.windows import Planner
 
@@ -36,7 +37,7 @@ def walk(
             return moving.answer(dates, offset, limit)
 
     plan = Planner(since, until, today=DAY + dt.timedelta(days=moving.days - 1), widest=window_days)
-    walked = Walk(plan, fetch, page_size=page_size, parallel=parallel, stop=Stop())
+    walked = Walk(plan, fetch, page_size=page_size, crew=Crew(parallel, Stop()))
     return [row for stretch in walked for row in stretch.rows], walked
 
 
@@ -100,7 +101,7 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
         return moving.answer(dates, offset, limit)
 
     plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
-    walked = Walk(plan, fetch, page_size=500, parallel=16, stop=Stop())
+    walked = Walk(plan, fetch, page_size=500, crew=Crew(16, Stop()))
     rows: list[Row] = []
     ends = []
     with pytest.raises(ValueError, match="window .* offset 0"):
@@ -116,7 +117,7 @@ def test_no_thread_is_left_when_a_walk_ends_early():
     moving = MovingList(2, records=5_000, days=100)
     before = threading.active_count()
     plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
-    walked = iter(Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, parallel=16, stop=Stop()))
+    walked = iter(Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, crew=Crew(16, Stop())))
     next(walked)
     walked.close()
     for thread in threading.enumerate():

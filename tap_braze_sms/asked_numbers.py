@@ -1,0 +1,84 @@
+"""Numbers: the phone numbers someone asks about, as they wrote them."""
+
+from __future__ import annotations
+
+import csv
+import typing as t
+from pathlib import Path
+
+from singer_sdk.exceptions import ConfigurationError
+
+from tap_braze_sms.records import digits
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: The column of a CSV file that holds the number.
+COLUMN = "phone"
+
+_COMMENT = "#"
+
+
+class NumbersError(ConfigurationError):
+    """A number that is none, or a file that cannot be read. Never quotes a number."""
+
+
+def is_number(text: object) -> bool:
+    """Whether a text has the digits that make it a number."""
+    return isinstance(text, str) and digits(text).isdecimal()
+
+
+def are_configured(config: Mapping[str, t.Any]) -> bool:
+    """Whether any numbers are asked about."""
+    return bool(config.get("phone_numbers") or config.get("phone_numbers_file"))
+
+
+def asked_about(config: Mapping[str, t.Any]) -> list[str]:
+    """Give every configured number once, as it was spelled first; digits decide.
+
+    Raises:
+        NumbersError: names the setting and the position or line.
+    """
+    spelled: dict[str, str] = {}
+    for where, text in _configured(config):
+        if not is_number(text):
+            msg = f"{where} holds no phone number; every number needs digits, as in +15555550100"
+            raise NumbersError(msg)
+        spelled.setdefault(digits(text), text)
+    return list(spelled.values())
+
+
+def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
+    for index, text in enumerate(config.get("phone_numbers") or ()):
+        yield f"phone_numbers: entry {index + 1}", text
+    if path := config.get("phone_numbers_file"):
+        try:
+            with Path(path).open(encoding="utf-8-sig", newline="") as file:
+                yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
+        except (OSError, UnicodeError) as error:
+            problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        else:
+            return
+        msg = f"phone_numbers_file: got {path!r}, which cannot be read: {problem}; takes a file of numbers, one a line"
+        raise NumbersError(msg)
+
+
+def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:
+    """Give line number and number of each line, or of each row with a `phone` column."""
+    rows = csv.reader(file)
+    column: int | None = None
+    first = True
+    for row in rows:
+        if not any(cell.strip() for cell in row) or row[0].lstrip().startswith(_COMMENT):
+            continue
+        if first:
+            first = False
+            names = [cell.strip().lower() for cell in row]
+            if COLUMN in names:
+                column = names.index(COLUMN)
+                continue
+        if column is None:
+            # A plain line may hold commas of its own; a number never does.
+            yield rows.line_num, ",".join(row).strip()
+        else:
+            yield rows.line_num, row[column].strip() if column < len(row) else ""
