@@ -66,11 +66,13 @@ class BrazeStream(Stream):
                 yield from self._emit(context, write_messages=write_messages)
             if write_messages:
                 self._activate_version()
+                self._flush()
         except BaseException:
             # Where records go into BATCH files the bookmark runs ahead of the messages.
             if write_messages:
                 with contextlib.suppress(LoaderGoneError):
                     self._tap.state_writer.write_state(self.tap_state)
+                    self._flush()
             raise
 
     def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
@@ -105,10 +107,13 @@ class BrazeStream(Stream):
         if self._version_to_activate is not None:
             super()._write_activate_version_message(self._version_to_activate)
 
+    def _flush(self) -> None:
+        # Not left to the last STATE: the SDK leaves out one that says nothing new.
+        if isinstance(self._tap.message_writer, BufferedWriter):
+            self._tap.message_writer.flush()
+
     def _crew(self) -> Crew[t.Any, t.Any]:
-        writer = self._tap.message_writer
-        flush = writer.flush if isinstance(writer, BufferedWriter) else (lambda: None)
-        return Crew(self.config["max_parallel_requests"], self._tap.stop, flush)
+        return Crew(self.config["max_parallel_requests"], self._tap.stop, self._flush)
 
 
 class InvalidPhoneNumbersStream(BrazeStream):

@@ -1,0 +1,148 @@
+"""phone_number_status: given numbers, looked up."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import random
+
+import pytest
+from conftest import config_for
+from simulator import Entry, seeded, spell
+
+WHEN = dt.datetime(2026, 3, 1, 4, 5, 6, 789_000, tzinfo=dt.timezone.utc)
+
+
+def only_status(command, config):
+    """Run with nothing but the stream of lookups selected."""
+    catalog = json.loads(command.text("tap-braze-sms", "--discover", config=config).stdout)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            if not entry["breadcrumb"]:
+                entry["metadata"]["selected"] = stream["stream"] == "phone_number_status"
+    return command("tap-braze-sms", config=config, catalog=catalog)
+
+
+def test_every_number_asked_about_gets_one_record_spelled_as_given(simulator, command):
+    simulator.add(
+        [Entry("+12025550100", WHEN, "deactivated", spell(WHEN)), Entry("12025550101", WHEN, None, spell(WHEN))]
+    )
+    asked = ["1 (202) 555-0100", "+12025550101", "12025550102", "+1-202-555-0100"]
+    run = only_status(command, config_for(simulator, phone_numbers=asked))
+    assert run.code == 0, run.log
+    found = {record["phone"]: record for record in run.records}
+    assert list(found) == asked[:3], "digits decide what is one number, and the first spelling stays"
+    assert found["1 (202) 555-0100"] | {"checked_at": ""} == {
+        "phone": "1 (202) 555-0100",
+        "is_invalid": True,
+        "reason": "deactivated",
+        "invalid_detected_at": "2026-03-01T04:05:06.789000+00:00",
+        "checked_at": "",
+    }
+    assert (found["+12025550101"]["is_invalid"], found["+12025550101"]["reason"]) == (True, None)
+    assert found["12025550102"] | {"checked_at": ""} == {
+        "phone": "12025550102",
+        "is_invalid": False,
+        "reason": None,
+        "invalid_detected_at": None,
+        "checked_at": "",
+    }
+    assert all(len(record["checked_at"]) == 32 for record in run.records)
+
+
+def test_the_latest_detection_of_a_number_counts(simulator, command):
+    later = WHEN + dt.timedelta(days=3)
+    simulator.add(
+        [
+            Entry("+12025550100", WHEN, "deactivated", spell(WHEN)),
+            Entry("12025550100", later, "provider_error", spell(later)),
+        ]
+    )
+    run = only_status(command, config_for(simulator, phone_numbers=["+12025550100"]))
+    assert [(r["reason"], r["invalid_detected_at"][:10]) for r in run.records] == [("provider_error", "2026-03-04")]
+
+
+def test_the_reason_setting_does_not_make_other_numbers_look_valid(simulator, command):
+    simulator.add(Entry("+12025550100", WHEN, "deactivated", spell(WHEN)))
+    config = config_for(simulator, phone_numbers=["+12025550100"], reason="provider_error")
+    assert [r["is_invalid"] for r in only_status(command, config).records] == [True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+12025550100\n12025550101\n\n# a comment\n  +1 202 555 0102  \n",
+        "name,phone,city\nA,+12025550100,X\n\nB,12025550101,\n# a comment\nC,+1 202 555 0102,Z\n",
+        'Phone\n"+12025550100"\n12025550101\n+1 202 555 0102\n',
+        "\ufeffphone\r\n+12025550100\r\n12025550101\r\n+1 202 555 0102\r\n",
+    ],
+)
+def test_numbers_come_from_plain_lines_or_a_csv_column(simulator, command, tmp_path, text):
+    file = tmp_path / "numbers"
+    file.write_text(text, encoding="utf-8", newline="")
+    run = only_status(command, config_for(simulator, phone_numbers_file=str(file), phone_numbers=["12025550109"]))
+    assert run.code == 0, run.log
+    assert [r["phone"] for r in run.records] == ["12025550109", "+12025550100", "12025550101", "+1 202 555 0102"]
+
+
+@pytest.mark.parametrize(
+    "text,line",
+    [("+12025550100\nnone\n", "line 2"), ("phone,name\n+12025550100,A\n\n,B\n", "line 4"), ("a,phone\nA\n", "line 2")],
+)
+def test_a_bad_line_is_named_before_any_request(simulator, command, tmp_path, text, line):
+    file = tmp_path / "numbers.txt"
+    file.write_text(text)
+    run = command("tap-braze-sms", config=config_for(simulator, phone_numbers_file=str(file)))
+    assert run.code == 1
+    assert line in run.log
+    assert "2025550100" not in run.log
+    assert "Traceback" not in run.log
+    assert not simulator.requests
+
+
+def test_a_file_that_is_not_there_is_named_before_any_request(simulator, command):
+    run = command("tap-braze-sms", config=config_for(simulator, phone_numbers_file="/nowhere/numbers.txt"))
+    assert run.code == 1
+    assert "phone_numbers_file: got '/nowhere/numbers.txt'" in run.log
+    assert not simulator.requests
+
+
+def test_without_numbers_the_stream_is_not_selected_whatever_the_catalog_says(simulator, command):
+    config = config_for(simulator)
+    catalog = json.loads(command.text("tap-braze-sms", "--discover", config=config).stdout)
+    for stream in catalog["streams"]:
+        for entry in stream["metadata"]:
+            entry["metadata"]["selected"] = True
+    run = command("tap-braze-sms", config=config, catalog=catalog)
+    assert run.code == 0
+    assert {m["stream"] for m in run.of("SCHEMA")} == {"invalid_phone_numbers"}
+    with_numbers = command("tap-braze-sms", config=config_for(simulator, phone_numbers=["+12025550100"]))
+    assert {m["stream"] for m in with_numbers.of("SCHEMA")} == {"invalid_phone_numbers", "phone_number_status"}
+
+
+def test_a_file_of_100_000_numbers_is_looked_up_exactly_and_in_modest_batches(simulator, command, tmp_path):
+    listed = seeded(30_000, days=30, ties=0)
+    simulator.add(listed)
+    invalid = {e.phone.lstrip("+") for e in listed}
+    valid = {f"1{area}556{n:04}" for area in range(200, 208) for n in range(10_000)}
+    asked = random.Random(1).sample(sorted(invalid), 20_000) + sorted(valid)
+    file = tmp_path / "numbers.txt"
+    file.write_text("\n".join(asked))
+    run = only_status(command, config_for(simulator, phone_numbers_file=str(file), rate_limit_share=1))
+    assert run.code == 0, run.log
+    assert [r["phone"] for r in run.records] == asked
+    assert [r["phone"] for r in run.records if r["is_invalid"]] == asked[:20_000]
+    assert len(simulator.requests) == 2_000
+    assert simulator.max_under_way <= 8
+
+
+def test_lookups_pass_faults_and_stay_within_the_budget(simulator, command):
+    simulator.behaviour.fault_rate = 0.125
+    simulator.behaviour.rate_limit = 20
+    simulator.behaviour.rate_window = 3
+    asked = [f"1202555{n:04}" for n in range(1_000)]
+    run = only_status(command, config_for(simulator, phone_numbers=asked, rate_limit_share=0.5))
+    assert run.code == 0, run.log
+    assert [r["phone"] for r in run.records] == asked
+    assert 429 not in {request.status for request in simulator.requests}
+    assert "Rate limit" in run.log
