@@ -1,0 +1,84 @@
+# `make` lists what there is to make. The targets set themselves up: all they need is Python 3.10–3.13 with pip, git
+# and a package index. Everything is installed into .venv, plus .meltano for what Meltano installs for itself.
+
+VENV := .venv
+PYTHON_IN_VENV := $(VENV)/bin/python
+UV := $(VENV)/uv/bin/uv
+PIN := requirements/constraints.txt
+
+# The Python .venv is made with: the first of these that the project supports. `make PYTHON=…` chooses another.
+PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.10,\
+	$(shell $(name) -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 13) and print("$(name)")' 2>/dev/null))),\
+	$(error Python 3.10, 3.11, 3.12 or 3.13 is needed, and none was found: install one, or say PYTHON=/path/to/it))
+
+# uv and Meltano's uv trust the certificates that the machine trusts, as pip does: behind a company's proxy, too.
+export UV_SYSTEM_CERTS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+# Installing into one place twice at once, under make -j, would break it.
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.PHONY: help demo test check simulator bench lock clean
+
+help: ## List the targets
+	@echo "make TARGET [ARGS='…'], where TARGET is one of"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/demo.stamp ## Braze's simulator → tap → DuckDB under Meltano, twice, and verified numbers back to Braze
+	@$(PYTHON_IN_VENV) demo/run.py $(ARGS)
+
+test: check $(VENV)/test.stamp ## Everything CI runs: the checks, then the tests (ARGS go to pytest)
+	@$(PYTHON_IN_VENV) -m pytest -n auto $(ARGS)
+
+check: $(VENV)/dev.stamp ## Lint, formatting and types
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --diff
+	@$(VENV)/bin/mypy
+
+simulator: | $(UV) ## Braze on localhost, until Ctrl-C (ARGS="--help" lists its options)
+	@$(PYTHON_IN_VENV) tests/simulator.py $(ARGS)
+
+bench: $(VENV)/dev.stamp ## Measure the tap against the simulator
+	@$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)
+
+lock: | $(UV) ## Move the pinned versions of everything installed here to the newest that fit pyproject.toml
+	@$(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-annotate --group dev --group meltano \
+		--custom-compile-command "make lock" --output-file $(PIN) pyproject.toml
+
+# Neither .meltano's state nor output/: they may hold what cannot be had again.
+clean: ## Remove all that was installed, caches and what the demo left; keep Meltano's state and your output
+	@rm -rf $(VENV) .meltano/extractors .meltano/loaders output/demo dist
+	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(UV):
+	@echo "Installing uv into $(VENV)"
+	@# Without pip: that takes ensurepip, which Debian ships apart, and most of the seconds.
+	@$(PYTHON) -m venv --without-pip $(VENV)
+	@$(PYTHON) -m pip install -qq --target $(VENV)/uv --upgrade uv
+
+INSTALL = $(UV) pip install --quiet --python $(PYTHON_IN_VENV) --constraint $(PIN)
+
+$(VENV)/dev.stamp: pyproject.toml $(PIN) | $(UV)
+	@echo "Installing the project and its tools into $(VENV)"
+	@$(INSTALL) --editable . --group dev
+	@touch $@
+
+# `meltano run` installs plugins, too, but only once: not again after the tap's dependencies have changed.
+MELTANO_INSTALL = $(VENV)/bin/meltano --log-level error install
+
+$(VENV)/demo.stamp: pyproject.toml $(PIN) meltano.yml | $(UV)
+	@echo "Installing Meltano into $(VENV)"
+	@$(INSTALL) --group meltano
+	@echo "Installing the tap, the target and DuckDB's loader into .meltano"
+	@$(MELTANO_INSTALL) tap-braze-sms target-braze-sms target-duckdb
+	@touch $@
+
+$(VENV)/test.stamp: $(VENV)/dev.stamp $(VENV)/demo.stamp
+	@echo "Installing Postgres' tap and loader into .meltano"
+	@$(MELTANO_INSTALL) tap-postgres target-postgres
+	@touch $@

@@ -1,0 +1,404 @@
+"""The demo: Braze's list into DuckDB with `meltano run`, twice, and verified numbers back, against a simulated Braze.
+
+`make demo` calls it. It runs the project's own meltano.yml, keeps all it writes in output/demo, which it empties first,
+and fails where the warehouse and Braze do not hold the same records in the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+RECORDS = 50_000
+DAYS = 365
+#: As if Braze were in another town, so that one request after another would be felt.
+LATENCY_MS = 50
+DETECTIONS = 120
+DETECTED_WITHIN_MINUTES = 30
+VERIFIED = 120
+PAGE_SIZE = 500
+#: Columns of the chart's longest bar.
+CHART_WIDTH = 50
+
+#: Seconds: what must have gone wrong after so long is better read than waited for.
+SIMULATOR_STARTS_WITHIN = 30
+COMMAND_ENDS_WITHIN = 300
+PROCESS_STOPS_WITHIN = 10
+
+PROJECT = Path(__file__).resolve().parent.parent
+#: Not the project's own output: a warehouse with real rows may lie there.
+FOLDER = PROJECT / "output" / "demo"
+WAREHOUSE = FOLDER / "warehouse.duckdb"
+ENV_FILE = FOLDER / "demo.env"
+LOG = FOLDER / "meltano.log"
+TABLE = "braze.invalid_phone_numbers"
+VERIFIED_FILE = FOLDER / "verified.csv"
+
+#: Beside the Python that runs this, whatever PATH says.
+MELTANO = Path(sys.executable).with_name("meltano")
+API_KEY = "demo-key"
+STATE_ID = "dev:tap-braze-sms-to-target-duckdb"
+#: Settings that Meltano would rather take from the caller's environment than from the demo's file.
+FOREIGN = ("MELTANO_", "TAP_BRAZE_SMS_", "TARGET_BRAZE_SMS_", "TARGET_DUCKDB_")
+
+INDENT = "   "
+
+
+class DemoError(Exception):
+    """What ends the demo early, in words for its reader."""
+
+
+@dataclass(frozen=True, slots=True)
+class Braze:
+    """The simulated Braze, seen through its control endpoint."""
+
+    url: str
+
+    def totals(self) -> dict[str, t.Any]:
+        """Return how many entries it holds and how many requests it answered."""
+        return self._control("GET", "")
+
+    def detect(self, count: int, minutes: int) -> None:
+        """Let it find further numbers invalid, within the last minutes."""
+        self._control("POST", "/detect", {"count": count, "minutes": minutes})
+
+    def listed(self, phones: set[str]) -> int:
+        """Return how many of some numbers are on the list."""
+        return sum(phone in phones for phone, _ in self.detections())
+
+    def detections(self) -> set[tuple[str, dt.datetime]]:
+        """Return all it holds: which number, and when it was found invalid."""
+        entries = self._control("GET", f"/entries?limit={2 * RECORDS}")["entries"]
+        return {(entry["phone"], dt.datetime.fromisoformat(entry["detected_at"])) for entry in entries}
+
+    def _control(self, method: str, path: str, body: dict[str, int] | None = None) -> dict[str, t.Any]:
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(f"{self.url}/_simulator{path}", data, method=method)  # noqa: S310  (localhost)
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310  (localhost)
+            answer: dict[str, t.Any] = json.load(response)
+        return answer
+
+
+# What the reader sees
+
+
+def say(text: str = "") -> None:
+    """Print an indented paragraph, at once even into a pipe."""
+    print("\n".join(f"{INDENT}{line}".rstrip() for line in text.split("\n")), flush=True)
+
+
+_steps = itertools.count(1)
+
+
+def headline(text: str) -> None:
+    """Print the next step's number and title."""
+    print(f"\n{next(_steps)}  {text}", flush=True)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print aligned columns, numbers to the right."""
+    body = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    to_the_right = [all(cell.replace(",", "").isdecimal() for cell in column) for column in zip(*body, strict=True)]
+    for cells in [header, ["─" * width for width in widths], *body]:
+        aligned = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(cells, widths, to_the_right, strict=True)
+        )
+        say("  " + "   ".join(aligned))
+
+
+def shown(path: Path) -> str:
+    """Name a file as seen from the project."""
+    return os.path.relpath(path, PROJECT)
+
+
+# What is asked of the programs
+
+
+def query(sql: str) -> list[tuple[t.Any, ...]]:
+    """Ask the warehouse, and let go of it: DuckDB has one writer."""
+    if not WAREHOUSE.exists():
+        return []
+    with duckdb.connect(str(WAREHOUSE), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def rows_in_warehouse() -> int:
+    """Count the rows, 0 before there is a table."""
+    ((count,),) = query(f"SELECT count(*) FROM {TABLE}") or [(0,)]  # noqa: S608  (a constant)
+    return int(count)
+
+
+def stop(process: subprocess.Popen[t.Any]) -> None:
+    """End a process that has not ended: asked first, then made to."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(PROCESS_STOPS_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def meltano(*arguments: str) -> str:
+    """Run a Meltano command with the demo's settings and return what it printed; its log goes to the log file.
+
+    Raises:
+        DemoError: It failed, or did not end.
+    """
+    command = [str(MELTANO), "--environment", "dev", "--env-file", str(ENV_FILE), *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    with LOG.open("a", encoding="utf-8") as log:
+        print("$ meltano", *arguments, file=log, flush=True)
+        process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={**environment, "NO_COLOR": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        try:
+            printed, _ = process.communicate(timeout=COMMAND_ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            msg = f"`meltano {' '.join(arguments)}` did not end within {COMMAND_ENDS_WITHIN} seconds"
+            raise DemoError(msg) from None
+        finally:
+            stop(process)
+        log.write(printed)
+    if process.returncode:
+        msg = f"`meltano {' '.join(arguments)}` failed with exit code {process.returncode}"
+        raise DemoError(msg)
+    return printed
+
+
+@contextlib.contextmanager
+def simulator() -> Iterator[Braze]:
+    """Run Braze's simulator in a process of its own while the demo lasts."""
+    port_file = FOLDER / "simulator.port"
+    options = {
+        "--api-key": API_KEY,
+        "--records": RECORDS,
+        "--days": DAYS,
+        "--latency-ms": LATENCY_MS,
+        "--port": 0,
+        "--port-file": port_file,
+    }
+    command = [sys.executable, PROJECT / "tests" / "simulator.py", *itertools.chain.from_iterable(options.items())]
+    with (FOLDER / "simulator.log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + SIMULATOR_STARTS_WITHIN
+        while not port_file.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                msg = f"the simulator did not start; see {shown(FOLDER / 'simulator.log')}"
+                raise DemoError(msg)
+            time.sleep(0.05)
+        yield Braze(f"http://127.0.0.1:{port_file.read_text(encoding='ascii').strip()}")
+    finally:
+        stop(process)
+
+
+# The acts
+
+
+def prepare(braze: Braze) -> None:
+    """Write the settings that a real project would keep in .env."""
+    settings = {
+        "TAP_BRAZE_SMS_API_KEY": API_KEY,
+        "TAP_BRAZE_SMS_API_URL": braze.url,
+        "TAP_BRAZE_SMS_START_DATE": dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1),
+        "TAP_BRAZE_SMS__VERIFIED_PHONE_NUMBERS_FILE": VERIFIED_FILE,
+        "TARGET_BRAZE_SMS_API_KEY": API_KEY,
+        "TARGET_BRAZE_SMS_API_URL": braze.url,
+        "TARGET_DUCKDB_FILEPATH": WAREHOUSE,
+        # The bookmarks of the demo, apart from the project's own.
+        "MELTANO_DATABASE_URI": f"sqlite:///{FOLDER / 'meltano.db'}",
+    }
+    ENV_FILE.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
+    headline("A stand-in for Braze starts on this machine")
+    say(f"{braze.url} lists {braze.totals()['entries']:,} phone numbers found invalid in the last {DAYS} days,")
+    say(f"and takes {LATENCY_MS} ms for each answer.")
+
+
+def load(braze: Braze) -> None:
+    """Run the pipeline and print what it cost and brought."""
+    rows, requests = rows_in_warehouse(), braze.totals()["requests"]
+    say("$ meltano run tap-braze-sms target-duckdb")
+    started = time.monotonic()
+    meltano("run", "tap-braze-sms", "target-duckdb")
+    seconds = time.monotonic() - started
+    after = rows_in_warehouse()
+    table(
+        ("rows in the warehouse", "new", "requests to Braze", "seconds"),
+        [(after, after - rows, braze.totals()["requests"] - requests, f"{seconds:.1f}")],
+    )
+
+
+def first_load(braze: Braze) -> None:
+    """Load everything."""
+    headline("The first run reads the whole list")
+    load(braze)
+    say(f"Braze gives at most {PAGE_SIZE} numbers a request, so {RECORDS // PAGE_SIZE} requests would be the fewest.")
+
+
+def second_load(braze: Braze) -> None:
+    """Load what came since."""
+    headline(f"Braze finds {DETECTIONS} more numbers invalid, and the same command runs again")
+    braze.detect(DETECTIONS, DETECTED_WITHIN_MINUTES)
+    load(braze)
+    say("Meltano kept the bookmark that the first run left, so the second asked only for what came since, and for the")
+    say("hour before, in case Braze was late with something. The bookmark now:")
+    say(json.dumps(json.loads(meltano("state", "get", STATE_ID)), indent=2))
+
+
+def look_inside(_braze: Braze) -> None:
+    """Show what an analyst would ask first."""
+    headline(f"What the warehouse knows: the table {TABLE}")
+    say("Numbers found invalid, by month and reason:")
+    say()
+    chart(
+        query(f"""
+            SELECT strftime(invalid_detected_at, '%Y-%m') AS month, count(*),
+                count(*) FILTER (reason = 'provider_error'), count(*) FILTER (reason = 'deactivated')
+            FROM {TABLE} GROUP BY month ORDER BY month
+        """)  # noqa: S608  (constants)
+    )
+    say()
+    say("The newest:")
+    table(
+        ("phone", "invalid_detected_at", "reason"),
+        query(f"""
+            SELECT phone, strftime(invalid_detected_at, '%Y-%m-%d %H:%M:%S.%g'), coalesce(reason, '')
+            FROM {TABLE} ORDER BY invalid_detected_at DESC LIMIT 3
+        """),  # noqa: S608  (constants)
+    )
+
+
+def chart(months: Sequence[tuple[str, int, int, int]]) -> None:
+    """Print a bar for each month: its total in the length, reasons in the shades."""
+    scale = CHART_WIDTH / max(total for _, total, _, _ in months)
+    for month, total, provider_error, deactivated in months:
+        ends = [round(scale * count) for count in (provider_error, provider_error + deactivated, total)]
+        shades = "█" * ends[0] + "▒" * (ends[1] - ends[0]) + "░" * (ends[2] - ends[1])
+        say(f"  {month}  {shades} {total:,}")
+    say("           █ provider_error   ▒ deactivated   ░ other")
+
+
+def compare(braze: Braze) -> None:
+    """Hold the warehouse against Braze, record by record.
+
+    Raises:
+        DemoError: They differ.
+    """
+    headline("The warehouse against Braze, record by record")
+    held = braze.detections()
+    rows = query(f"SELECT phone, invalid_detected_at FROM {TABLE}")  # noqa: S608  (a constant)
+    loaded = {(phone, when.replace(tzinfo=dt.timezone.utc)) for phone, when in rows}
+    table(
+        ("Braze holds", "the warehouse", "missing", "not Braze's", "doubled"),
+        [(len(held), len(rows), len(held - loaded), len(loaded - held), len(rows) - len(loaded))],
+    )
+    if held != loaded or len(rows) != len(held):
+        msg = "the warehouse does not hold what Braze holds"
+        raise DemoError(msg)
+    say("The same.")
+
+
+def hand_back(braze: Braze) -> None:
+    """Take numbers that were verified off the list.
+
+    Raises:
+        DemoError: Some are still on it.
+    """
+    headline(f"{VERIFIED} customers confirm their numbers, which go back to Braze")
+    phones = [phone for (phone,) in query(f"SELECT phone FROM {TABLE} ORDER BY hash(phone) LIMIT {VERIFIED}")]  # noqa: S608
+    VERIFIED_FILE.write_text("".join(f"{phone}\n" for phone in ["phone", *phones]), encoding="utf-8")
+    before, posts = braze.listed(set(phones)), braze.totals()["removal_posts"]
+    say(f"{shown(VERIFIED_FILE)} has these numbers. The job verified-to-braze asks Braze which of them")
+    say("it lists, and target-braze-sms takes those off, 50 a request.")
+    say("$ meltano run verified-to-braze")
+    meltano("run", "verified-to-braze")
+    after = braze.listed(set(phones))
+    table(
+        ("on Braze's list before", "after", "requests that removed"),
+        [(before, after, braze.totals()["removal_posts"] - posts)],
+    )
+    if after:
+        msg = f"{after} of the verified numbers are still on Braze's list"
+        raise DemoError(msg)
+
+
+def look_up(_braze: Braze) -> None:
+    """Ask what Braze has of these numbers now.
+
+    Raises:
+        DemoError: Not all are valid.
+    """
+    headline("The daily run looks these numbers up from now on: the table braze.phone_number_status")
+    say(f"$ TAP_BRAZE_SMS_PHONE_NUMBERS_FILE={shown(VERIFIED_FILE)} \\")
+    say("    meltano run tap-braze-sms target-duckdb")
+    with ENV_FILE.open("a", encoding="utf-8") as file:
+        file.write(f"TAP_BRAZE_SMS_PHONE_NUMBERS_FILE={VERIFIED_FILE}\n")
+    meltano("run", "tap-braze-sms", "target-duckdb")
+    ((asked, invalid),) = query("SELECT count(*), count(*) FILTER (is_invalid) FROM braze.phone_number_status")
+    table(("numbers asked about", "valid", "invalid"), [(asked, asked - invalid, invalid)])
+    if (asked, invalid) != (VERIFIED, 0):
+        msg = "Braze does not hold all verified numbers for valid"
+        raise DemoError(msg)
+
+
+ACTS = (prepare, first_load, second_load, look_inside, compare, hand_back, look_up)
+
+
+def main() -> None:
+    """Play the acts, clean up, and say where to look further."""
+    # A plain kill ends the demo like Ctrl-C does, so that no process is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    print("Braze's list of invalid phone numbers, kept in a warehouse")
+    try:
+        with simulator() as braze:
+            for act in ACTS:
+                act(braze)
+    except DemoError as error:
+        lines = LOG.read_text(encoding="utf-8").splitlines() if LOG.exists() else []
+        sys.exit("\n".join(["", *lines[-40:], "", f"The demo failed: {error}.", f"Meltano's log: {shown(LOG)}"]))
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        sys.exit(128 + signal.SIGINT)
+    by_month = "SELECT year(invalid_detected_at) AS year, month(invalid_detected_at) AS month, count(*) AS detections"
+    script = (
+        f"import duckdb; db = duckdb.connect('{shown(WAREHOUSE)}'); "
+        f"db.sql('{by_month} FROM {TABLE} GROUP BY ALL ORDER BY ALL').show()"
+    )
+    print("\nTo look further")
+    say(f"the warehouse   {shown(WAREHOUSE)}")
+    say(f"Meltano's log   {shown(LOG)}")
+    say("a query")
+    say(f'{shown(Path(sys.executable))} -c "{script}"')
+
+
+if __name__ == "__main__":
+    main()
