@@ -46,7 +46,9 @@ def check(state: object, stream: str, replication_key: str) -> None:
 
 
 def _problem(state: object, stream: str, replication_key: str) -> str | None:
-    bookmarks = state.get("bookmarks", {}) if isinstance(state, dict) else None
+    # What has no bookmarks at all is a whole STATE message, or Meltano's record of one: to
+    # take it for a first run would read everything again without a word.
+    bookmarks = state.get("bookmarks", None if state else {}) if isinstance(state, dict) else None
     if not isinstance(bookmarks, dict):
         return "it is not an object with bookmarks"
     strangers = [name for name, value in bookmarks.items() if not isinstance(value, dict)]
@@ -113,7 +115,7 @@ class Checkpoint:
     def advance(self, moment: str) -> None:
         """Note that everything before an instant, in the fixed form, is handed over."""
         bookmark = min(moment, self._ceiling)
-        if bookmark > self._state.get(VALUE, ""):
+        if bookmark > (self._state.get(VALUE) or ""):
             self._state[KEY] = self._replication_key
             self._state[VALUE] = bookmark
 

@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_braze_sms.limiter import LONGEST_WAIT as LONGEST_HOLD
 from tap_braze_sms.limiter import budget_of
 from tap_braze_sms.records import BrokenAnswerError
 
@@ -40,7 +41,7 @@ FIRST_WAIT, WAIT_BASE, LONGEST_WAIT = 0.5, 4, 90
 #: Characters of an error text of Braze's that are passed on.
 ERROR_TEXT = 200
 
-_LONG_NUMBER = re.compile(r"\+?\d(?:[\s().-]?\d){5,}")
+_LONG_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,3}\d){5,}")
 
 #: What to do about an answer that asking again would not change.
 _ADVICE: dict[int, str] = {
@@ -247,7 +248,10 @@ class BrazeClient:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             problem = f"Braze had an error ({status})"
             raise _Again(problem, retry_after)
-        advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
+        if response.is_redirect:
+            advice = "it points elsewhere, where the API key is not sent: check instance or api_url"
+        else:
+            advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
         msg = f"{what}: {self._host} answered {status}: {advice}"
         raise FatalAPIError(msg)
 
@@ -255,7 +259,8 @@ class BrazeClient:
         """Give Braze's own words, without anything personal or secret they echo."""
         try:
             body = response.json()
-            words = [str(body.get("message") or ""), *map(str, body.get("errors") or [])]
+            errors = body.get("errors") or []
+            words = [str(body.get("message") or ""), *map(str, errors if isinstance(errors, list) else [errors])]
         except (ValueError, AttributeError, TypeError):
             words = []
         text = " ".join("; ".join(filter(None, words)).split())
@@ -278,18 +283,17 @@ class BrazeClient:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Read ``Retry-After``: seconds, or a date."""
+    """Read ``Retry-After``: seconds, or a date; no more than Braze's window is long."""
     if retry_after is None:
         return 0.0
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(retry_after)
-        return max(0.0, moment.timestamp() - time.time())
-    except ValueError:
-        return 0.0
+        try:
+            seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except ValueError:
+            return 0.0
+    return min(max(0.0, seconds), LONGEST_HOLD)
 
 
 class _WithoutQuery(logging.Filter):

@@ -18,6 +18,9 @@ if t.TYPE_CHECKING:
 #: Seconds added to every wait for a reset, since the header names whole seconds.
 MARGIN = 0.5
 
+#: Seconds after which to ask again while the very first answer is awaited.
+FIRST = 0.02
+
 #: Longest wait for a reset; anything later is a wrong clock or header, and is asked again.
 LONGEST_WAIT = 3_700.0
 
@@ -41,6 +44,7 @@ class Budget:
         self._reset_at: float | None = None
         self._reset = 0
         self._refused_until = 0.0
+        self._is_answered = False
 
     @property
     def limit(self) -> int | None:
@@ -67,7 +71,12 @@ class Budget:
             self._turn(now)
             wait = self._refused_until - now
             if wait <= 0 and self._limit is not None and self._left(share) <= 0:
-                wait = (self._reset_at or now) - now
+                if self._reset_at is not None:
+                    wait = self._reset_at - now
+                elif self._under_way:
+                    wait = MARGIN  # the first answer of the new window will tell
+            elif not self._is_answered and self._under_way:
+                wait = FIRST  # the first answer of all will tell the limit
             if wait > 0:
                 return min(wait, LONGEST_WAIT)
             self._used += 1
@@ -83,6 +92,7 @@ class Budget:
         """
         with self._lock:
             self._under_way -= 1
+            self._is_answered = True
             if headers is not None:
                 self._note({name.lower(): value for name, value in headers.items()}, now)
 
@@ -120,10 +130,13 @@ class Budget:
         limit = _whole(headers.get("x-ratelimit-limit"))
         remaining = _whole(headers.get("x-ratelimit-remaining"))
         reset = _whole(headers.get("x-ratelimit-reset"))
-        if limit is None or remaining is None or reset is None or reset < self._reset:
+        if not limit or limit < 0 or remaining is None or reset is None or reset < self._reset:
             return  # not told, or told late: an answer of the window before
+        left = reset - _sent(headers)
+        if left > LONGEST_WAIT:
+            return  # milliseconds, or another clock: no hour is that long
         if reset > self._reset:
-            if self._reset:
+            if self._reset and self._reset_at is not None:
                 # This answer was the first of a window that has just begun.
                 self._used = self._under_way + 1
             self._reset = reset
@@ -134,7 +147,7 @@ class Budget:
         if limit != self._limit:
             self._limit, self._remaining = limit, remaining
         # Braze's own clock tells how long its window still lasts; ours may be wrong.
-        self._reset_at = now + max(0.0, reset - _sent(headers)) + MARGIN
+        self._reset_at = now + max(0.0, left) + MARGIN
 
 
 _budgets: dict[tuple[str, str], Budget] = {}

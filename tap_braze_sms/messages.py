@@ -122,12 +122,15 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
             return
         try:
             self._write_out()
+            problem = None
         except BrokenPipeError:
+            problem = "the loader closed the pipe: its own log says why"
+        except OSError as error:
+            problem = f"the standard output cannot be written: {error.strerror}"
+        if problem:
             self._closed = True
-        if self._closed:
             self._buffer.clear()
-            msg = "the loader closed the pipe: its own log says why"
-            raise LoaderGoneError(msg)
+            raise LoaderGoneError(problem)
 
     def _write_out(self) -> None:
         descriptor = _descriptor()

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import typing as t
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from singer_sdk.exceptions import DataError
 
 from tap_braze_sms import times
 from tap_braze_sms.records import Page, Row, ascending
-from tap_braze_sms.ties import MOST_PASSES, Tie
+from tap_braze_sms.ties import Tie
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ if t.TYPE_CHECKING:
 OVERLAP = 4
 
 #: How often one boundary is looked for before the run says that it cannot be found.
-MOST_ATTEMPTS = 16
+MOST_ATTEMPTS = 40
 
 #: The part of an estimate that is asked for before anything shows it to be right: of a
 #: day that goes on as it is known to have ended, and of days that only resemble others.
@@ -52,6 +52,22 @@ class Ask:
     limit: int
     #: The time that no page proves yet; None for ordinary paging.
     boundary: str | None = None
+
+
+@dataclass(slots=True)
+class _Boundary:
+    """A time that no page proves yet, and what is known of where it stands now."""
+
+    #: The page that says most about it.
+    near: Page
+    attempts: int = 0
+    #: Positions it lies between: everything before the one is newer, from the other on
+    #: nothing is.
+    low: int | None = None
+    high: int | None = None
+    #: Set when its instant has more records than any page, with the pages of the pass.
+    tie: Tie | None = None
+    passed: list[Page] = field(default_factory=list)
 
 
 class Reading:
@@ -101,12 +117,9 @@ class Reading:
         self._known = 0
         self._at_bottom = False
         self._likely = 0.0
-        self._overlap = OVERLAP
+        self._overlap = self._least_overlap = min(OVERLAP, max(2, page_size // 12))
         self._mending: deque[Ask] = deque()
-        self._attempts: dict[str, int] = {}
-        self._nearest: dict[str, Page] = {}
-        self._ties: dict[str, Tie] = {}
-        self._passes: dict[str, list[Page]] = {}
+        self._boundaries: dict[str, _Boundary] = {}
 
     @property
     def held(self) -> int:
@@ -145,9 +158,10 @@ class Reading:
             self._pages.append(page)
             self.end_included |= page.newest > self.window.end
         if ask.boundary is not None:
-            self._nearest[ask.boundary] = page
-            if ask.boundary in self._passes:
-                self._passes[ask.boundary].append(page)
+            boundary = self._boundaries[ask.boundary]
+            boundary.near = page
+            if boundary.tie is not None:
+                boundary.passed.append(page)
         reached = page.offset + page.count
         if page.count < page.limit or self._key(page.oldest) < self._since:
             self._at_bottom = True
@@ -156,13 +170,12 @@ class Reading:
             self._estimate(page)
         if self._at_bottom and not self.pending and not self._mending:
             self._plan_mending()
-            self.done = not self._mending
 
     # Ordinary paging
 
     def _next_page(self, *, speculate: float) -> Ask | None:
         # The page after a full one is needed in any case, if only to find the end.
-        reach = self._known
+        reach: float = self._known
         if speculate:
             # Trust grows with what was found, so that a wrong estimate costs little.
             trusted = max(self._page_size, self._known * speculate)
@@ -179,7 +192,7 @@ class Reading:
         # Ties at a boundary need a request of their own unless pages overlap by more
         # than them: overlap by twice what is usual here, up to a twelfth of a page.
         usual = 2 * -(-page.count // page.instants) + 2
-        self._overlap = max(OVERLAP, min(usual, self._page_size // 12))
+        self._overlap = max(self._least_overlap, min(usual, self._page_size // 12))
         newest, oldest = times.moment(page.newest), times.moment(page.oldest)
         since = times.moment(self.window.since)
         midnight = oldest.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -202,7 +215,7 @@ class Reading:
     def _key(self, moment: str) -> str:
         return moment[: self._grain]
 
-    def _boundaries(self) -> list[tuple[str, Page]]:
+    def _unproven(self) -> list[tuple[str, Page]]:
         """Find the times that no page proves, each with the page that stops there."""
         spans = [
             (
@@ -228,71 +241,64 @@ class Reading:
             unproven.append((low, at))
         return unproven
 
-    def _is_tie_proven(self, boundary: str) -> bool:
-        tie = self._ties.get(boundary)
-        return tie is not None and tie.proven
+    def _is_tie_proven(self, moment: str) -> bool:
+        boundary = self._boundaries.get(moment)
+        return boundary is not None and boundary.tie is not None and boundary.tie.proven
 
     def _next_mending(self) -> Ask | None:
         return self._mending.popleft() if self._mending else None
 
     def _plan_mending(self) -> None:
-        """Line up requests for what is still unproven; none: the window is complete."""
-        for boundary, pages in self._passes.items():
-            self._ties[boundary].judge(pages)
-        self._passes.clear()
-        proven = sum(tie.proven for tie in self._ties.values())
-        for boundary, page in self._boundaries():
-            if boundary not in self._ties:
-                self._look_for(boundary, self._nearest.get(boundary, page))
-            if boundary in self._ties:
-                self._count_ties(boundary)
-        if not self._mending and proven < sum(t.proven for t in self._ties.values()):
-            self._plan_mending()  # a tie proven on the way: what lies below it?
+        """Line up requests for what is still unproven; when nothing is, this is done."""
+        for boundary in self._boundaries.values():
+            if boundary.tie is not None and boundary.passed:
+                boundary.tie.judge(boundary.passed)
+                boundary.passed = []
+        while not self._mending and not self.done:
+            unproven = self._unproven()
+            for moment, page in unproven:
+                boundary = self._boundaries.setdefault(moment, _Boundary(page))
+                boundary.attempts += 1
+                if boundary.attempts > MOST_ATTEMPTS:
+                    self._give_up()
+                if boundary.tie is None:
+                    self._look_for(moment, boundary)
+                else:
+                    self._mending.extend(Ask(*ask, moment) for ask in boundary.tie.asks())
+            self.done = not unproven
 
-    def _look_for(self, boundary: str, near: Page) -> None:
-        """Ask for a page that has the boundary strictly inside.
-
-        Args:
-            boundary: The unproven time.
-            near: The page that says most about where it is now.
-        """
-        attempt = self._attempts.get(boundary, 0)
-        if attempt == MOST_ATTEMPTS:
-            self._give_up("records left it faster than it could be read")
-        self._attempts[boundary] = attempt + 1
+    def _look_for(self, moment: str, boundary: _Boundary) -> None:
+        """Ask for a page that has a boundary strictly inside."""
+        near = boundary.near
         keys = [self._key(row[0]) for row in near.rows()]
-        above = sum(key > boundary for key in keys)
-        equal = sum(key == boundary for key in keys)
+        above = sum(key > moment for key in keys)
+        equal = keys.count(moment)
         at_start = above == 1 or (not above and not near.offset)
         if at_start and above + equal == len(keys) == self._largest:
-            self._ties[boundary] = tie = Tie(boundary, self._key, self._largest)
-            tie.judge(self._pages)
+            boundary.tie = Tie(moment, self._key, self._largest)
+            boundary.tie.judge(self._pages)
             return
-        slack = 2 << attempt
-        if not above:  # everything here is at the boundary or below it: step back
-            start = near.offset - 1 - slack
+        # Step by step further, as everything may have moved since.
+        slack = 2 << boundary.attempts
+        boundary.low = near.offset + above if above == len(keys) else boundary.low if not above else None
+        boundary.high = near.offset if not above else boundary.high if above == len(keys) else None
+        if boundary.low is not None and boundary.high is not None and boundary.low >= boundary.high:
+            boundary.low, boundary.high = (boundary.low, None) if above else (None, boundary.high)
+        if boundary.low is not None and boundary.high is not None:
+            start = (boundary.low + boundary.high - self._largest) // 2
+        elif not above:
+            start = near.offset - slack
+        elif above == len(keys):
+            start = near.offset + above - 2 + (slack if slack > self._largest else 0)
         else:
-            if equal + 2 * slack > self._largest - 2:
-                slack = 0
-            start = near.offset + above - 1 - slack
-        limit = max(self._page_size, 2 * (equal + slack) + 2)
-        if attempt or limit > self._largest:
-            limit = self._largest
-        self._mending.append(Ask(max(0, start), limit, boundary))
+            start = near.offset + above - 1 - (slack if equal + 2 * slack < self._largest else 0)
+        limit = self._page_size if boundary.attempts == 1 else self._largest
+        limit = min(self._largest, max(limit, 2 * (equal + slack) + 2))
+        self._mending.append(Ask(max(0, start), limit, moment))
 
-    def _count_ties(self, boundary: str) -> None:
-        """Read an instant larger than a page once more, unless it is proven."""
-        tie = self._ties[boundary]
-        if tie.proven:
-            return
-        if tie.passes > MOST_PASSES:
-            self._give_up("records of one instant kept changing places")
-        self._passes[boundary] = []
-        self._mending.extend(Ask(*ask, boundary) for ask in tie.asks())
-
-    def _give_up(self, why: str) -> t.NoReturn:
+    def _give_up(self) -> t.NoReturn:
         msg = (
-            f"{self.window}: the list never came to rest ({why}), so it cannot be "
-            "proven complete; run again when less is changing"
+            f"{self.window}: the list never came to rest, so it cannot be proven complete; "
+            "run again when less is changing"
         )
         raise DataError(msg)

@@ -7,16 +7,27 @@ public place for it; `tests/test_sdk_contract.py` pins each.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import typing as t
 import warnings
 
 import click
-from singer_sdk.exceptions import ConfigValidationError, SingerSDKError
+from dotenv import find_dotenv
+from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.exceptions import (
+    ConfigurationError,
+    ConfigValidationError,
+    DiscoveryError,
+    InvalidInputLine,
+    MappingError,
+    SingerSDKError,
+)
 from singer_sdk.plugin_base import PluginBase, SingerCommand
 
 from tap_braze_sms import settings
@@ -36,7 +47,13 @@ if t.TYPE_CHECKING:
 PATIENCE = 4.5
 
 #: Ends of a run that need no traceback: their message says what to do.
-_EXPLAINED = (SingerSDKError, LoaderGoneError)
+_EXPLAINED = (SingerSDKError, InvalidInputLine, LoaderGoneError)
+
+#: Those about the configuration, whoever found them: no record was there to be quoted.
+_IMPERSONAL = (ConfigurationError, DiscoveryError, MappingError)
+
+# What a message can quote of a record: text in quotes, and words with digits.
+_QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
 
 
 class PlainCommand(SingerCommand):
@@ -59,17 +76,60 @@ class PlainCommand(SingerCommand):
 
     def _report(self, error: Exception) -> None:
         debug = self.logger.isEnabledFor(logging.DEBUG)
+        shown = _discreet(error)
         if isinstance(error, ConfigValidationError) and error.errors:
             message = "; ".join(error.errors)
         elif isinstance(error, _EXPLAINED):
-            message = " ".join(str(error).split())
-        elif isinstance(error, json.JSONDecodeError):
-            message = f"A file given is not JSON: {error}"
+            message = " ".join(str(shown).split())
         elif isinstance(error, OSError) and error.filename:
             message = f"{error.filename}: {error.strerror}"
         else:
-            message, debug = f"{type(error).__name__}: {error}", True
-        self.logger.error("%s", message, exc_info=error if debug else None)
+            message, debug = f"{type(error).__name__}: {shown}", True
+        self.logger.error("%s", message, exc_info=shown if debug else None)
+
+
+def _discreet(error: BaseException) -> BaseException:
+    """Give an error, and those that led to it, without what their messages may quote of a record."""
+    shown, trace = error, error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    ours = trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("tap_braze_sms.")
+    if not isinstance(error, _IMPERSONAL) and not (ours and isinstance(error, _EXPLAINED)):
+        kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+        shown = kind(_QUOTATION.sub("…", str(error)))
+    for link in ("__cause__", "__context__"):
+        if before := getattr(error, link):
+            setattr(shown, link, _discreet(before))
+    shown.__suppress_context__ = error.__suppress_context__
+    return shown.with_traceback(error.__traceback__)
+
+
+class _Verdict(logging.Filter):
+    """Cuts a stream map's filter down to its verdict: what it evaluates to can be a number."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Filter result") and isinstance(record.args, tuple):
+            record.args = (*record.args[:-1], bool(record.args[-1]))
+        return True
+
+
+class ObjectFile(click.File):
+    """A file that holds a JSON object, or null for nothing."""
+
+    @override
+    def convert(self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None) -> t.Any:
+        problem = None
+        try:
+            text = super().convert(value, param, ctx).read()
+            if not isinstance(json.loads(text), dict | None):
+                problem = "it is no object"
+        except ValueError as error:
+            problem = f"it is not JSON: {error}"
+        if problem:
+            name = "file" if param is None else f"--{param.name}"
+            msg = f"{name}: got {value}, which cannot be read: {problem}; takes a file with a JSON object"
+            raise ConfigurationError(msg)
+        return io.StringIO(text)
 
 
 class BrazePlugin(PluginBase):
@@ -81,6 +141,9 @@ class BrazePlugin(PluginBase):
         Raises:
             ConfigValidationError: a setting is wrong.
         """
+        mapper_log = logging.getLogger("singer_sdk.mapper")
+        if not any(isinstance(known, _Verdict) for known in mapper_log.filters):
+            mapper_log.addFilter(_Verdict())
         try:
             super().__init__(parse_env_config=parse_env_config, **kwargs)
         except ValueError:
@@ -109,6 +172,14 @@ class BrazePlugin(PluginBase):
             parallel=self.config.get("max_parallel_requests", 1),
         )
 
+    @property
+    def _env_var_config(self) -> dict[str, t.Any]:
+        # The SDK looks for .env where it is installed, not where it is started, up to its
+        # version 0.54 (meltano/sdk#3769).
+        self.append_builtin_config(self.config_jsonschema)
+        found = find_dotenv(usecwd=True) or os.devnull
+        return parse_environment_config(self.config_jsonschema, self._env_var_prefix, found)
+
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # The SDK's messages quote whatever was given, the API key included.
@@ -133,8 +204,32 @@ class BrazePlugin(PluginBase):
 
     @classmethod
     @override
+    def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> t.Any:
+        given = super().cb_config(ctx, param, ())
+        for path in value:
+            try:
+                one = super().cb_config(ctx, param, (path,))
+            except OSError as error:
+                problem = error.strerror or "there is no such file"
+            except TypeError:
+                problem = "it is no object"
+            except ValueError as error:
+                problem = f"it is not JSON: {error}"
+            else:
+                given.config |= one.config
+                given.parse_env |= one.parse_env
+                continue
+            msg = f"--config: got {path}, which cannot be read: {problem}; takes ENV or a file with a JSON object"
+            raise ConfigurationError(msg)
+        return given
+
+    @classmethod
+    @override
     def get_singer_command(cls) -> click.Command:
         command = super().get_singer_command()
+        for param in command.params:
+            if isinstance(param.type, click.File) and param.name in {"catalog", "state"}:
+                param.type = ObjectFile()
         return PlainCommand(
             name=command.name,
             callback=command.callback,

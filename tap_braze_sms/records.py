@@ -231,15 +231,18 @@ def _instant(row: Row) -> str:
 
 def _distinct(rows: list[Row]) -> list[Row]:
     """Leave out rows whose instant and digits came before; rows are ascending."""
-    if len({row[0] for row in rows}) == len(rows):
-        return rows
     kept: list[Row] = []
-    instant, seen = "", set[str]()
+    instant = ""
+    seen: set[str] | None = None
     for row in rows:
         if row[0] != instant:
-            instant, seen = row[0], set()
-        number = digits(row[1])
-        if number not in seen:
+            instant, seen = row[0], None
+        else:
+            # Only ties are worth the look at their digits.
+            seen = seen or {digits(kept[-1][1])}
+            number = digits(row[1])
+            if number in seen:
+                continue
             seen.add(number)
-            kept.append(row)
+        kept.append(row)
     return kept

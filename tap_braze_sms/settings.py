@@ -36,7 +36,7 @@ INSTANCES = {
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 # Names with a label that is empty or too long fail only when they are looked up, each time anew.
-_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]+")
+_HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f.]*:[0-9a-f:.]*")
 
 #: Settings whose values are never shown.
 _HIDDEN = ("api_key", "phone_numbers")

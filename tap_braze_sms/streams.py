@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import logging
 import sys
 import typing as t
 from operator import itemgetter
@@ -50,6 +51,12 @@ class BrazeStream(Stream):
     schema = StreamSchema(SchemaDirectory(SCHEMAS))
 
     @override
+    def log(self, message: str, *args: t.Any, level: int = logging.INFO, **kwargs: t.Any) -> None:
+        if level == logging.ERROR and message.startswith("An unhandled error"):
+            level = logging.DEBUG  # the error itself is told in a line of its own
+        super().log(message, *args, level=level, **kwargs)
+
+    @override
     def _sync_records(
         self,
         context: Context | None = None,
@@ -67,6 +74,8 @@ class BrazeStream(Stream):
             if write_messages:
                 self._activate_version()
                 self._flush()
+            # A signal that came too late to stop anything still ends the run as one.
+            self._tap.stop.check()
         except BaseException:
             # Where records go into BATCH files the bookmark runs ahead of the messages.
             if write_messages:
@@ -96,6 +105,7 @@ class BrazeStream(Stream):
     def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
         super()._sync_batches(batch_config, context)
         self._activate_version()
+        self._tap.stop.check()
 
     @override
     def _write_activate_version_message(self, full_table_version: int) -> None:

@@ -26,6 +26,8 @@ else:
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from singer_sdk.helpers._batch import BaseBatchFileEncoding
+
 
 class DiscreetReader(SingerReader):
     """Reads messages; its errors count lines instead of quoting them."""
@@ -73,8 +75,9 @@ class RemovalSink(BatchSink):
     ) -> None:
         """Look at one property of the stream."""
         phone_property = target.config["phone_property"]
-        # No keys: they are of no use here, and need not be in the records.
-        super().__init__(target, stream_name, {"properties": {phone_property: {}}}, [])
+        # Neither keys nor formats: they are of no use here, and need not be in the records.
+        properties = {name: {"type": ["string", "null"]} for name in (*schema["properties"], phone_property)}
+        super().__init__(target, stream_name, {"properties": properties}, [])
         self.original_schema = schema
         self._braze = target
         self._property = phone_property
@@ -94,6 +97,16 @@ class RemovalSink(BatchSink):
         self._read += 1
         self._braze.hold(self)
         super().process_record({"phone": record.get(self._property), "position": self._read}, context)
+
+    @override
+    def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
+        msg = f"stream {self.stream_name} comes as BATCH files, which this target does not read: turn batch_config off"
+        raise DataError(msg)
+
+    @override
+    def _after_process_record(self, context: dict[str, t.Any]) -> None:
+        # The SDK writes the whole batch, numbers and all, into the debug log here.
+        pass
 
     @override
     def process_batch(self, context: dict[str, t.Any]) -> None:

@@ -6,13 +6,12 @@ does, and the order among equal times is nobody's promise. Such an instant is re
 passes over its whole stretch. A pass is linked when each of its pages shares a record
 with the next, so that no removal opened a hole between them. The instant is proven when
 
-- a pass is linked and found at least as many records as its stretch has positions: right
-  if ties keep their order, whatever is removed, and if they do not but none is removed;
+- a pass is linked, no record was met at two positions, and it found at least as many
+  records as its stretch has positions: nothing moved, then;
 - a pass is linked and what it shares with the pass before stands in the same order: ties
-  keep their order, then, and links are enough;
-- the stretch was as long in the pass before, and the passes since it has that length
-  together found that many records: right if ties change places, and with removals too,
-  unless as many numbers were detected anew at that very microsecond.
+  keep their order, then, and links are enough whatever is removed;
+- the stretch lies where it lay in the pass before, and the passes since it lies there
+  together found as many records as it has positions: only places were changed, then.
 """
 
 from __future__ import annotations
@@ -23,9 +22,6 @@ from tap_braze_sms.records import Page, digits
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-#: Passes over one instant before the run says that the list never came to rest.
-MOST_PASSES = 24
 
 
 class Tie:
@@ -44,17 +40,18 @@ class Tie:
         self.proven = False
         self._key = key
         self._largest = largest
-        self._length = -1
         self._joined: set[tuple[str, str]] = set()
         self._order: dict[tuple[str, str], None] = {}
         #: Positions believed to hold the instant: first, and one past the last.
         self._stretch = (0, 0)
+        self._is_located = False
 
     def judge(self, pages: Iterable[Page]) -> None:
         """Take in the pages of one pass, and decide whether the instant is proven."""
         first: int | None = None
         end: int | None = None
-        linked = True
+        linked = still = True
+        places: dict[tuple[str, str], int] = {}
         #: Digits and time of each record, in the order of the list.
         found: dict[tuple[str, str], None] = {}
         before: set[tuple[str, str]] = set()
@@ -74,28 +71,32 @@ class Tie:
                 first = page.offset + above
             if above + equal < page.count or page.count < page.limit:
                 end = page.offset + above + equal
+            for place, record in enumerate(here, page.offset + above):
+                still = still and places.setdefault(record, place) == place
             found.update(dict.fromkeys(here))
             before = set(here)
-        self.passes += 1
-        # A stretch whose end was not seen is looked for further on either side.
-        self._stretch = (
-            max(0, seen_from - self._largest // 2) if first is None else first,
-            seen_to + self._largest // 2 if end is None else end,
-        )
-        if first is None or end is None:
+        if first is None or end is None or end <= first:
+            # Not seen whole, or not at one place: look further on either side.
+            low = max(0, seen_from - self._largest // 2) if first is None else first
+            self._stretch = (low, max(low, seen_to) + self._largest)
+            self._is_located = False
             return
-        length = end - first
-        same_length = length == self._length
-        self._joined = found.keys() | (self._joined if same_length else set())
-        self._length = length
+        stays = self._is_located and self._stretch == (first, end)
+        self._stretch = (first, end)
+        self._is_located = True
+        self._joined = found.keys() | (self._joined if stays else set())
         same_order = bool(self._order) and [r for r in found if r in self._order] == [
             r for r in self._order if r in found
         ]
         self._order = found
-        self.proven = (linked and (len(found) >= length or same_order)) or (same_length and len(self._joined) >= length)
+        length = end - first
+        self.proven = (linked and (same_order or (still and len(found) >= length))) or (
+            stays and len(self._joined) >= length
+        )
 
     def asks(self) -> list[tuple[int, int]]:
         """Give offset and limit of each request of the next pass."""
+        self.passes += 1
         # Pass by pass more overlap, so that a list that moves fast still links up.
         overlap = min(2 << self.passes, self._largest // 2)
         first, end = self._stretch

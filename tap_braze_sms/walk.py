@@ -24,8 +24,7 @@ if t.TYPE_CHECKING:
     #: Makes one request: dates, offset, limit and what it is for, to name in errors.
     Fetch = Callable[[tuple[str, str], int, int, str], Page]
 
-#: Pages that may wait for an earlier window, for each parallel request. Beyond that, no
-#: further window is begun.
+#: Pages that may wait for an earlier window, for each parallel request.
 PAGES_AHEAD = 8
 
 #: Requests behind the end of a list, for each full page, that guessing may cost before it
@@ -89,6 +88,9 @@ class Walk:
                     yield from self._finish(head)
                 elif head.error is not None:
                     raise head.error
+                elif not self._crew.under_way:
+                    msg = f"{head.window}: nothing is under way, yet it is not complete; this is a bug in the tap"
+                    raise RuntimeError(msg)
                 else:
                     self._receive()
 
@@ -127,9 +129,11 @@ class Walk:
         return task
 
     def _ask(self, *, speculate: float = 0) -> tuple[Reading, Ask] | None:
-        for reading in self._open:
-            if reading.error is not None:
-                return None  # what comes after a failure will not be emitted
+        held = [reading.held + reading.pending for reading in self._open]
+        too_far = sum(held[1:]) >= self._crew.size * PAGES_AHEAD
+        for index, reading in enumerate(self._open):
+            if reading.error is not None or (index and too_far):
+                return None  # what comes after a failure will not be emitted; what waits costs memory
             ask = reading.ask(speculate=speculate)
             if ask is not None:
                 return reading, ask
@@ -140,7 +144,6 @@ class Walk:
         if self._open and (
             # The first page tells how wide further windows should be.
             self._plan.per_day is None
-            or sum(reading.held for reading in self._open) >= self._crew.size * PAGES_AHEAD
             or len(self._open) >= self._crew.size
             or any(reading.error is not None for reading in self._open)
         ):
@@ -175,7 +178,7 @@ class Walk:
             reading.error = error
         if self._plan.per_day is None:
             self._plan.per_day = reading.pace
-        if reading.end_included and reading in self._open:
+        if reading.end_included and reading in self._open and reading.window.until is not None:
             # Braze counts end_date in: begin this window anew without that day, of which
             # a busy list could have as much as of the window itself.
             self._end_included = True

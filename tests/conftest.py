@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import inspect
 import io
 import json
+import os
+import select
+import signal
+import socket
 import subprocess
 import sys
+import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
-from simulator import Simulator
+from simulator import Entry, Simulator
 
+from tap_braze_sms import limiter
 from tap_braze_sms.tap import TapBrazeSMS
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 ROOT = Path(__file__).parent.parent
 KEY = "simulator-key"
 
 #: The installed commands of the environment the tests run in.
 BIN = Path(sys.executable).parent
+
+#: Run the commands from a process that has imported the SDK already: a tenth of the time. `EXEC_COMMANDS=1` starts
+#: each as a shell would.
+FORKS = hasattr(os, "fork") and not os.environ.get("EXEC_COMMANDS")
+
+#: Seconds after which whatever is waited for will not come.
+PATIENCE = 60
 
 
 @dataclass
@@ -33,6 +52,16 @@ class Run:
 
     def __post_init__(self):
         self.messages = [json.loads(line) for line in self.out.splitlines()]
+
+    @property
+    def errors(self) -> list[str]:
+        """Messages of errors in the log."""
+        return self.logged("ERROR")
+
+    def logged(self, level: str) -> list[str]:
+        """Messages of a level in the log, but for Python's own warnings."""
+        lines = [line.split("|", 3) for line in self.log.splitlines() if f"| {level:8} |" in line]
+        return [line[3].strip() for line in lines if line[2].strip() != "py.warnings"]
 
     def of(self, kind: str) -> list[dict]:
         return [message for message in self.messages if message["type"] == kind]
@@ -54,6 +83,29 @@ class Run:
 def bookmark_of(state: dict | None) -> str | None:
     stream = (state or {}).get("bookmarks", {}).get("invalid_phone_numbers", {})
     return stream.get("replication_key_value")
+
+
+def fixed(moment: dt.datetime) -> str:
+    """Write a time as the tap has to."""
+    return moment.astimezone(dt.timezone.utc).isoformat(timespec="microseconds")
+
+
+def row_of(entry: Entry) -> tuple[str, str, str]:
+    """Give what the tap has to emit for a number on the list, as something that can be sorted."""
+    return fixed(entry.detected_at), entry.phone, entry.reason or ""
+
+
+def rows_of(records: list[dict]) -> list[tuple[str, str, str]]:
+    """Give what the tap emitted in the same form."""
+    return [(record["invalid_detected_at"], record["phone"], record["reason"] or "") for record in records]
+
+
+def assert_exact(run: Run, entries: Iterable[Entry]) -> None:
+    """Check that a run emitted these numbers: none missing, none twice, oldest first."""
+    rows, wanted = rows_of(run.records), sorted(map(row_of, entries))
+    assert len(rows) == len(wanted)
+    assert sorted(rows) == wanted
+    assert [row[0] for row in rows] == [row[0] for row in wanted]
 
 
 def state_of(bookmark: str) -> dict:
@@ -86,16 +138,46 @@ def run_here(config: dict, *, state: dict | None = None, catalog: dict | None = 
     return Run(0, out.getvalue().encode(), "")
 
 
+# How long an example takes says more about the machine than about what it tests.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
+
+
+@pytest.fixture(autouse=True)
+def _unmoved():
+    """Undo what a tap run in this process leaves behind."""
+    # A port can come again, and with it what was known of the rate limit there.
+    limiter._budgets.clear()
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture(scope="session")
+def launch() -> Iterator[Launch]:
+    """Start a command: arguments, environment, folder, and descriptors for its input, output and errors."""
+    if FORKS:
+        with Forker() as forker:
+            yield forker.launch
+    else:
+        yield _execute
+
+
 @pytest.fixture
-def command(tmp_path):
+def command(tmp_path, launch):
     """Run an installed command with files made from dicts: `command("tap-braze-sms", config=…)`."""
-    return Command(tmp_path)
+    commands = Command(tmp_path, launch)
+    yield commands
+    commands.end()
 
 
 class Command:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, launch: Launch) -> None:
         self.folder = folder
+        self.launch = launch
         self.number = 0
+        self.started: list[Process] = []
 
     def arguments(self, name: str, *options: str, **files: object) -> list[str]:
         arguments = [str(BIN / name)]
@@ -106,18 +188,218 @@ class Command:
             arguments += [f"--{option}", str(path)]
         return [*arguments, *options]
 
+    def start(
+        self,
+        name: str,
+        *options: str,
+        env: dict | None = None,
+        stdin: bytes = b"",
+        keep: bool = False,
+        **files: object,
+    ) -> Process:
+        """Start a command and let it run; its output is a pipe, its log a file.
+
+        Args:
+            name: Of the command.
+            options: Further ones.
+            env: Its environment; default: this process's.
+            stdin: All of its input.
+            keep: Keep the writing end of the pipe here, too, to see when it is full.
+            files: Options that take a file, and what is in it.
+        """
+        arguments = self.arguments(name, *options, **files)
+        self.number += 1
+        given, log = self.folder / f"stdin-{self.number}", self.folder / f"log-{self.number}"
+        given.write_bytes(stdin)
+        reading, writing = os.pipe()
+        with given.open("rb") as source, log.open("wb") as errors, os.fdopen(writing, "wb") as output:
+            descriptors = (source.fileno(), output.fileno(), errors.fileno())
+            environment = dict(os.environ) if env is None else env
+            end = self.launch(arguments, environment, self.folder, descriptors)
+            process = Process(*end, os.fdopen(reading, "rb"), log, os.dup(writing) if keep else None)
+        self.started.append(process)
+        return process
+
     def __call__(self, name: str, *options: str, env: dict | None = None, stdin: bytes = b"", **files: object) -> Run:
-        done = subprocess.run(
-            self.arguments(name, *options, **files),
-            input=stdin,
-            capture_output=True,
-            check=False,
-            cwd=self.folder,
-            env=env,
-        )
-        return Run(done.returncode, done.stdout, done.stderr.decode())
+        return self.start(name, *options, env=env, stdin=stdin, **files).finish()
 
     def text(self, name: str, *options: str, **files: object) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            self.arguments(name, *options, **files), capture_output=True, check=False, cwd=self.folder, text=True
-        )
+        """Run a command whose output are no messages."""
+        process = self.start(name, *options, **files)
+        with process.stdout:
+            out = process.stdout.read().decode()
+        return subprocess.CompletedProcess(name, process.wait(), out, process.log)
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        for process in self.started:
+            process.end()
+
+
+@dataclass
+class Process:
+    """A command that was started."""
+
+    pid: int
+    #: Waits that many seconds for its exit code; None while it runs.
+    poll: Callable[[float], int | None]
+    stdout: t.BinaryIO
+    log_file: Path
+    writing: int | None = None
+    code: int | None = None
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Give the exit code as `subprocess` does: minus the signal, if one killed it."""
+        if self.code is None:
+            self.code = self.poll(seconds)
+        assert self.code is not None, f"still running after {seconds} s:\n{self.log}"
+        return self.code
+
+    def finish(self, out: bytes = b"") -> Run:
+        """Read all there is to read after what was read before, until the end."""
+        with self.stdout:
+            out += self.stdout.read()
+        return Run(self.wait(), out, self.log)
+
+    def send(self, signum: int) -> None:
+        assert self.code is None, "it has ended"
+        os.kill(self.pid, signum)
+
+    def until(self, true: Callable[[], object]) -> None:
+        """Wait for a condition while it runs."""
+        for _ in range(100 * PATIENCE):
+            if true():
+                return
+            if self.code is None:
+                self.code = self.poll(0.01)
+            assert self.code is None, f"ended too early:\n{self.log}"
+        pytest.fail(f"waited in vain:\n{self.log}")
+
+    def until_held_back(self) -> None:
+        """Wait until it has written all that a loader takes which does not read."""
+        self.until(lambda: not select.select([], [self.writing], [], 0)[1])
+        os.close(self.writing)
+        self.writing = None
+
+    def end(self) -> None:
+        self.stdout.close()
+        if self.writing is not None:
+            os.close(self.writing)
+        if self.code is None and self.poll(0.0) is None:
+            self.send(signal.SIGKILL)
+            self.poll(PATIENCE)
+
+
+#: The process, and what waits for its end.
+Launched: t.TypeAlias = "tuple[int, Callable[[float], int | None]]"
+Launch: t.TypeAlias = "Callable[[list[str], dict[str, str], Path, tuple[int, int, int]], Launched]"
+
+
+def _execute(
+    arguments: list[str], environment: dict[str, str], folder: Path, descriptors: tuple[int, int, int]
+) -> Launched:
+    stdin, stdout, stderr = descriptors
+    started = subprocess.Popen(arguments, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=folder)
+
+    def poll(seconds: float) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            started.wait(seconds)
+        return started.returncode
+
+    return started.pid, poll
+
+
+class Forker:
+    """A Python that has imported what the commands import, and forks itself to run them."""
+
+    def __enter__(self) -> Forker:  # noqa: PYI034  (typing.Self is newer than Python 3.10)
+        self.control, theirs = socket.socketpair()
+        code = f"{inspect.getsource(_fork_commands)}\n_fork_commands()"
+        with theirs:
+            arguments = [sys.executable, "-c", code, str(theirs.fileno())]
+            self.process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.control.close()
+        self.process.wait()
+
+    def launch(
+        self, arguments: list[str], environment: dict[str, str], folder: Path, descriptors: tuple[int, int, int]
+    ) -> Launched:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            asked = json.dumps([arguments, environment, str(folder)]).encode()
+            socket.send_fds(self.control, [asked], [theirs.fileno(), *descriptors])
+        news = ours.makefile("r", encoding="ascii")
+        pid = int(news.readline())
+
+        def poll(seconds: float) -> int | None:
+            if seconds > 0:
+                ours.settimeout(seconds)
+            else:
+                ours.setblocking(False)  # noqa: FBT003
+            try:
+                code = ours.recv(16)
+            except (BlockingIOError, TimeoutError):
+                return None
+            ours.close()
+            return int(code)
+
+        news.close()
+        return pid, poll
+
+
+def _fork_commands() -> None:
+    """Run what is asked for over a socket; in a process of its own, without this module.
+
+    Of the tap nothing is imported here, so each command loads it anew.
+    """
+    import gc
+    import importlib
+    import json
+    import os
+    import runpy
+    import signal
+    import socket
+    import sys
+
+    for name in ("backoff", "requests", "yaml", "singer_sdk.contrib.msgspec", "singer_sdk.target_base"):
+        importlib.import_module(name)
+    assert not any(name.startswith("tap_braze_sms") for name in sys.modules)
+    gc.freeze()  # or each fork copies what its first collection touches
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    control = socket.socket(fileno=int(sys.argv[1]))
+    while True:
+        asked, descriptors, _, _ = socket.recv_fds(control, 1 << 20, 4)
+        if not asked:
+            return
+        if os.fork() == 0:
+            break
+        for descriptor in descriptors:
+            os.close(descriptor)
+    # The parent of one command: tells its number and its end.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    arguments, environment, folder = json.loads(asked)
+    news = socket.socket(fileno=descriptors[0])
+    pid = os.fork()
+    if pid:
+        for descriptor in descriptors[1:]:
+            os.close(descriptor)
+        news.sendall(f"{pid}\n".encode())
+        news.sendall(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+        os._exit(0)
+    control.detach()
+    news.detach()
+    for standard, descriptor in enumerate(descriptors[1:]):
+        os.dup2(descriptor, standard)
+    os.closerange(3, 256)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +12,13 @@ from hypothesis import strategies as st
 from moving_list import DAY, MovingList, assert_true_to
 
 from tap_braze_sms import times
-from tap_braze_sms.records import Row
-from tap_braze_sms.stopping import Stop
 from tap_braze_sms.crew import Crew
-from tap_braze_sms.walk import Walk
+from tap_braze_sms.stopping import Stop
+from tap_braze_sms.walk import PAGES_AHEAD, Walk
 from tap_braze_sms.windows import Planner
+
+if TYPE_CHECKING:
+    from tap_braze_sms.records import Row
 
 #: Where the list of the model begins.
 START = dt.datetime.combine(DAY, dt.time(), times.UTC)
@@ -104,10 +107,15 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
     walked = Walk(plan, fetch, page_size=500, crew=Crew(16, Stop()))
     rows: list[Row] = []
     ends = []
-    with pytest.raises(ValueError, match="window .* offset 0"):
-        for stretch in walked:
-            rows += stretch.rows
-            ends += [stretch.completed] if stretch.completed else []
+    stretches = iter(walked)
+
+    def read_on():
+        for stretch in stretches:
+            rows.extend(stretch.rows)
+            ends.extend([stretch.completed] if stretch.completed else [])
+
+    with pytest.raises(ValueError, match=r"window .* offset 0"):
+        read_on()
     reached = ends[-1].end
     assert {row for row in moving.rows if row[0] < reached} == set(rows)
     assert reached > times.midnight(DAY + dt.timedelta(days=50))
@@ -115,12 +123,23 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
 
 def test_no_thread_is_left_when_a_walk_ends_early():
     moving = MovingList(2, records=5_000, days=100)
-    before = threading.active_count()
     plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
     walked = iter(Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, crew=Crew(16, Stop())))
     next(walked)
     walked.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("braze-request"):
-            thread.join(10)
-    assert threading.active_count() == before
+    crew = [thread for thread in threading.enumerate() if thread.name.startswith("braze-request")]
+    for thread in crew:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in crew)
+
+
+def test_windows_that_wait_for_an_earlier_one_are_not_read_to_their_end():
+    # Quiet days first, so that many wide windows are begun at once, then busy ones.
+    moving = MovingList(3, records=20_000, days=120)
+    moving.list = [(age, row) for age, row in moving.list if row[0] >= times.midnight(DAY + dt.timedelta(days=4))]
+    plan = Planner(START, None, today=DAY + dt.timedelta(days=119), widest=30)
+    crew = Crew(4, Stop())
+    walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, crew=crew)
+    next(stretch for stretch in walked if stretch.rows)
+    first_window = sum(row[0] < times.midnight(DAY + dt.timedelta(days=32)) for row in moving.rows)
+    assert moving.requests <= 1.1 * first_window / 50 + 4 * (PAGES_AHEAD + 1)

@@ -1,0 +1,347 @@
+"""The budget of requests: never more than the share, and all of it (promise 11)."""
+
+from __future__ import annotations
+
+import collections
+import heapq
+import itertools
+import math
+import random
+import threading
+from email.utils import formatdate
+
+import pytest
+from conftest import config_for
+from hypothesis import given
+from hypothesis import strategies as st
+from simulator import Simulator, seeded
+
+from tap_braze_sms.limiter import LONGEST_WAIT, MARGIN, Budget
+
+#: An instant on Braze's clock, and the length of its windows.
+EPOCH, HOUR = 1_772_337_600, 3_600
+
+
+class Braze:
+    """What Braze counts, and says, about one workspace."""
+
+    def __init__(self, limit: int, *, span: int = HOUR, skew: float = 0.0, names: str = "X-RateLimit-") -> None:
+        self.limit = limit
+        self.span = span
+        self.skew = skew
+        self.names = names
+        self.counts: collections.Counter[int] = collections.Counter()
+        self.refused = 0
+
+    def window(self, now: float) -> int:
+        return int((EPOCH + now + self.skew) // self.span)
+
+    def answer(self, now: float) -> dict[str, str]:
+        window = self.window(now)
+        self.counts[window] += 1
+        self.refused += self.counts[window] > self.limit
+        return self.headers(now, self.limit - self.counts[window])
+
+    def headers(self, now: float, remaining: int) -> dict[str, str]:
+        return {
+            self.names + "Limit": str(self.limit),
+            self.names + "Remaining": str(max(0, remaining)),
+            self.names + "Reset": str((self.window(now) + 1) * self.span),
+            "Date": formatdate(EPOCH + now + self.skew, usegmt=True),
+        }
+
+
+def run(braze: Braze, share: float, *, requests: int, parallel: int, seed: int, slow: float) -> tuple[float, int]:
+    """Make requests as fast as the budget lets; return when the last was done, and how many came before any answer."""
+    dice = random.Random(seed)
+    budget, order = Budget(), itertools.count()
+    #: When, in which order, and what: taking, arriving at Braze or coming back with headers.
+    events = [(dice.random(), next(order), "take", None) for _ in range(parallel)]
+    heapq.heapify(events)
+    taken = early = 0
+    answered, now = False, 0.0
+    while events:
+        now, _, kind, headers = heapq.heappop(events)
+        if kind == "take":
+            if taken == requests:
+                continue
+            wait = budget.take(now, share)
+            assert 0 <= wait <= LONGEST_WAIT
+            if wait:
+                heapq.heappush(events, (now + wait, next(order), "take", None))
+            else:
+                taken += 1
+                early += not answered
+                heapq.heappush(events, (now + dice.random() * slow, next(order), "arrive", None))
+        elif kind == "arrive":
+            headers = braze.answer(now)
+            heapq.heappush(events, (now + dice.random() * slow, next(order), "return", headers))
+        else:
+            answered = True
+            budget.give_back(headers, now)
+            heapq.heappush(events, (now + dice.random() * 0.01, next(order), "take", None))
+    return now, early
+
+
+@given(
+    limit=st.integers(1, 400),
+    share=st.floats(0.01, 1, exclude_min=True),
+    parallel=st.integers(1, 64),
+    requests=st.integers(1, 600),
+    span=st.sampled_from([10, 60, HOUR]),
+    skew=st.floats(-1e6, 1e6),
+    slow=st.floats(0, 4),
+    seed=st.integers(0, 99),
+)
+def test_no_window_sees_more_than_the_share_and_all_requests_are_made(
+    limit, share, parallel, requests, span, skew, slow, seed
+):
+    braze = Braze(limit, span=span, skew=skew)
+    end, early = run(braze, share, requests=requests, parallel=parallel, seed=seed, slow=slow)
+    own = max(1, int(limit * share))
+    counts = sorted(braze.counts.items())
+    assert all(count <= own for _, count in counts)
+    assert early == 1, "before Braze names the limit, there is one request"
+    assert sum(braze.counts.values()) == requests
+    # Requests under way when a window turns count in both.
+    windows = math.ceil(requests / max(1, own - parallel))
+    assert end < (windows + 2) * span + requests * 2 * slow / parallel + 60
+
+
+@given(
+    limit=st.integers(2, 60), share=st.floats(0.01, 1, exclude_min=True), skew=st.floats(-1e6, 1e6), seed=st.integers()
+)
+def test_one_request_after_the_other_uses_the_whole_share_of_every_window(limit, share, skew, seed):
+    braze = Braze(limit, span=60, skew=skew)
+    own = max(1, int(limit * share))
+    run(braze, share, requests=5 * own, parallel=1, seed=seed, slow=0.01)
+    whole = sorted(braze.counts.items())[1:-1]
+    assert len(whole) >= 3
+    assert {count for _, count in whole} == {own}
+
+
+def test_below_the_share_it_never_waits():
+    braze, budget = Braze(100), Budget()
+    for second in range(50):
+        assert budget.take(second, 0.5) == 0
+        budget.give_back(braze.answer(second), second)
+    assert budget.left(0.5) == 0
+    assert budget.left(0.51) == 1
+    assert budget.limit == 100
+
+
+@pytest.mark.parametrize("skew", [0.0, -3e5, 3e5])
+def test_at_the_share_it_waits_for_the_reset_by_brazes_clock(skew):
+    braze, budget = Braze(10, skew=skew), Budget()
+    for _ in range(5):
+        assert budget.take(7.0, 0.5) == 0
+        budget.give_back(braze.answer(7.0), 7.0)
+    wait = budget.take(7.0, 0.5)
+    reset = (braze.window(7.0) + 1) * HOUR - EPOCH - skew
+    assert reset <= 7.0 + wait <= reset + 1 + MARGIN
+    assert budget.take(7.0 + wait - 0.001, 0.5) > 0
+    assert budget.take(7.0 + wait, 0.5) == 0
+
+
+@pytest.mark.parametrize("names", ["X-RateLimit-", "x-ratelimit-", "X-RATELIMIT-", "x-RateLimit-"])
+def test_headers_count_in_any_letter_case(names):
+    budget = Budget()
+    budget.take(0.0, 1)
+    budget.give_back(Braze(2, names=names).answer(0.0), 0.0)
+    assert (budget.limit, budget.left(1)) == (2, 1)
+
+
+def test_what_other_jobs_spend_is_not_left_to_this_one():
+    braze, budget = Braze(100), Budget()
+    budget.take(0.0, 0.5)
+    budget.give_back(braze.headers(0.0, remaining=3), 0.0)
+    assert [budget.take(0.0, 0.5) > 0 for _ in range(4)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("limit, left", [(40, 10), (10, 0), (4, 0)])
+def test_a_raised_or_lowered_limit_is_followed_within_its_window(limit, left):
+    braze, budget = Braze(20), Budget()
+    for _ in range(10):
+        assert budget.take(0.0, 0.5) == 0
+        budget.give_back(braze.answer(0.0), 0.0)
+    assert budget.left(0.5) == 0
+    braze.limit = limit
+    budget._used -= 1  # as if one had been refused the budget before
+    assert budget.take(0.0, 0.5) == 0
+    budget.give_back(braze.answer(0.0), 0.0)
+    assert budget.left(0.5) == left
+
+
+def test_answers_that_overtake_each_other_do_not_give_requests_back():
+    braze, budget = Braze(5), Budget()
+    assert budget.take(0.0, 1) == 0
+    budget.give_back(braze.answer(0.0), 0.0)
+    for _ in range(3):
+        assert budget.take(0.0, 1) == 0
+    first, second, third = (braze.answer(0.0) for _ in range(3))
+    for headers in (third, second, first):
+        budget.give_back(headers, 0.0)
+    assert budget.left(1) == 1
+
+
+def test_an_answer_of_the_window_before_tells_nothing_of_this_one():
+    braze, budget = Braze(4), Budget()
+    assert budget.take(HOUR - 2, 1) == 0
+    budget.give_back(braze.answer(HOUR - 2), HOUR - 2)
+    assert [budget.take(HOUR - 1, 1) for _ in range(2)] == [0, 0]
+    late = braze.answer(HOUR - 1)
+    budget.give_back(braze.answer(HOUR), HOUR)
+    # The one that is late may count here, too.
+    assert budget.left(1) == 2
+    budget.give_back(late, HOUR + 1)
+    assert budget.left(1) == 2
+
+
+GARBAGE = [
+    {},
+    {"X-RateLimit-Limit": "many"},
+    {"X-RateLimit-Limit": "0", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH)},
+    {"X-RateLimit-Limit": "-5", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH)},
+    {"X-RateLimit-Limit": "nan", "X-RateLimit-Remaining": "inf", "X-RateLimit-Reset": "1e999"},
+    {"X-RateLimit-Limit": "10", "X-RateLimit-Reset": str(EPOCH + HOUR)},
+    {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "soon"},
+    # Milliseconds; and a Date that is none.
+    {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{EPOCH}000"},
+    {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{EPOCH}000", "Date": "today"},
+]
+
+
+@pytest.mark.parametrize("headers", [None, *GARBAGE])
+def test_headers_that_tell_nothing_hold_nothing_back(headers):
+    budget = Budget()
+    for second in range(100):
+        assert budget.take(second, 0.5) == 0
+        budget.give_back(headers, second)
+    assert budget.left(0.5) is None
+
+
+@pytest.mark.parametrize("headers", [None, *GARBAGE])
+def test_headers_that_tell_nothing_change_nothing_that_is_known(headers):
+    braze, budget = Braze(10), Budget()
+    for _ in range(5):
+        assert budget.take(0.0, 0.5) == 0
+        budget.give_back(braze.answer(0.0), 0.0)
+        budget.give_back(headers, 0.0)
+        budget._under_way += 1
+    wait = budget.take(0.0, 0.5)
+    assert HOUR <= wait <= HOUR + 1 + MARGIN
+    assert budget.take(wait, 0.5) == 0
+
+
+def test_where_nothing_is_told_of_a_new_window_requests_go_on_one_by_one():
+    braze, budget = Braze(4), Budget()
+    budget.take(0.0, 0.5)
+    budget.give_back(braze.answer(0.0), 0.0)
+    now = HOUR + 2.0
+    assert [budget.take(now, 0.5) for _ in range(2)] == [0, 0]
+    # The share is used, and no answer has said until when.
+    assert budget.take(now, 0.5) == MARGIN
+    for _ in range(20):
+        budget.give_back(None, now)
+        budget.give_back(None, now)
+        budget._under_way += 1
+        assert budget.take(now, 0.5) == MARGIN
+        budget.give_back(None, now)
+        assert budget.take(now, 0.5) == 0
+        budget._under_way += 1
+
+
+def test_after_a_refusal_everything_waits_for_the_reset():
+    braze, budget = Braze(10), Budget()
+    budget.take(0.0, 1)
+    budget.give_back(braze.headers(0.0, remaining=9), 0.0)
+    held = budget.refuse(0.0, 0.0)
+    assert HOUR <= held <= HOUR + 1 + MARGIN
+    assert budget.take(held - 1, 1) == pytest.approx(1)
+    assert budget.take(held, 1) == 0
+
+
+def test_after_a_refusal_that_names_a_later_time_everything_waits_for_that():
+    budget = Budget()
+    budget.take(0.0, 1)
+    budget.give_back(None, 0.0)
+    assert budget.refuse(30.0, 0.0) == 30
+    assert budget.refuse(5.0, 1.0) == 29
+    assert budget.take(2.0, 1) == 28
+    assert budget.take(30.0, 1) == 0
+
+
+def test_threads_share_one_budget():
+    braze, budget = Braze(1_000), Budget()
+    budget.take(0.0, 1)
+    budget.give_back(braze.answer(0.0), 0.0)
+    taken: list[int] = []
+
+    def take() -> None:
+        taken.append(sum(budget.take(1.0, 0.5) == 0 for _ in range(200)))
+
+    threads = [threading.Thread(target=take) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(taken) == 499
+
+
+# Real runs against a limit that is soon reached
+
+
+def windows_of(simulator: Simulator) -> int:
+    """Count the windows of the rate limit from the first request to the last."""
+    started = [request.started for request in simulator.requests]
+    return math.ceil((max(started) - min(started)) / simulator.behaviour.rate_window) + 1
+
+
+@pytest.mark.parametrize("case", ["canonical", "upper"])
+def test_at_half_the_limit_a_run_is_never_refused_pauses_and_says_so(command, case):
+    entries = seeded(1_000, days=20)
+    with Simulator(entries, api_key="k", rate_limit=20, rate_window=1.0, header_case=case, latency=0.02) as simulator:
+        config = config_for(simulator, api_key="k", start_date=f"{entries[0].detected_at:%Y-%m-%d}", page_size=60)
+        run = command("tap-braze-sms", config=config)
+        assert run.code == 0, run.log
+        assert len(run.records) == 1_000
+        assert {request.status for request in simulator.requests} == {200}
+        assert len(simulator.requests) <= 10 * windows_of(simulator)
+        pauses = [line for line in run.log.splitlines() if "pausing" in line]
+        assert 0 < len(pauses) <= windows_of(simulator)
+        assert "this tap's share of the 20 requests is used; pausing" in pauses[0]
+
+
+def test_at_the_whole_limit_a_run_is_refused_at_most_once_a_request_under_way_and_completes(command):
+    entries = seeded(1_000, days=20)
+    with Simulator(entries, api_key="k", rate_limit=12, rate_window=1.0, latency=0.02) as simulator:
+        start = f"{entries[0].detected_at:%Y-%m-%d}"
+        config = config_for(simulator, api_key="k", start_date=start, page_size=60, rate_limit_share=1)
+        # Someone else's job, all the time.
+        others = random.Random(1)
+        simulator.begin, begin = lambda *a: (_charge(simulator, others), begin(*a))[1], simulator.begin
+        run = command("tap-braze-sms", config=config)
+        assert run.code == 0, run.log
+        assert len(run.records) == 1_000
+        refused = sum(request.status == 429 for request in simulator.requests)
+        assert refused <= 8 * windows_of(simulator)
+        assert "pausing" in run.log
+
+
+def _charge(simulator: Simulator, others: random.Random) -> None:
+    with simulator._lock:
+        simulator._spent += others.random() < 0.3
+
+
+def test_a_refusal_is_waited_out_until_the_reset(command):
+    entries = seeded(50, days=20)
+    with Simulator(entries, api_key="k", rate_window=2.0) as simulator:
+        simulator.behaviour.fail_next = ["429"]
+        start = f"{entries[0].detected_at:%Y-%m-%d}"
+        run = command("tap-braze-sms", config=config_for(simulator, api_key="k", start_date=start))
+        assert run.code == 0, run.log
+        assert len(run.records) == 50
+        assert "Braze says the rate limit is reached (429); trying again in" in run.log
+        refused, again = simulator.requests[:2]
+        # However near the reset was, the margin is waited.
+        assert again.started - refused.started >= MARGIN

@@ -1,0 +1,277 @@
+"""Records: what an answer says, and how little of it is kept (promises 2, 3, 12 to 14)."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from simulator import seeded
+from singer_sdk.exceptions import DataError
+
+from tap_braze_sms import times
+from tap_braze_sms.records import DEEP, MOST_UNKNOWN, BrokenAnswerError, Page, PageReader, ascending, digits
+
+PHONE = "+12125550123"
+TIME = "2026-03-01T04:05:06.789Z"
+FIXED = "2026-03-01T04:05:06.789000+00:00"
+
+
+def body(*entries: object) -> bytes:
+    return json.dumps({"sms": entries, "message": "success"}).encode()
+
+
+def entry(**changed: object) -> dict:
+    return {"phone": PHONE, "invalid_detected_at": TIME, "reason": "deactivated", **changed}
+
+
+def without(name: str) -> dict:
+    return {key: value for key, value in entry().items() if key != name}
+
+
+# What a record holds
+
+
+def test_a_record_is_read_as_it_is_but_for_its_time():
+    assert PageReader().rows(body(entry())) == [(FIXED, PHONE, "deactivated")]
+
+
+@pytest.mark.parametrize("given", [without("reason"), entry(reason=None)])
+def test_a_reason_may_be_missing(given):
+    assert PageReader().rows(body(given)) == [(FIXED, PHONE, None)]
+
+
+@pytest.mark.parametrize("reason", ["", "landline", "провайдер", "line\nbreak", "🙃"])
+def test_an_unheard_of_reason_passes_through(reason):
+    assert PageReader().rows(body(entry(reason=reason))) == [(FIXED, PHONE, reason)]
+
+
+@pytest.mark.parametrize("phone", ["12183095514", "+12183095514", "+1 (218) 309-5514", "0"])
+def test_a_phone_keeps_its_spelling(phone):
+    assert PageReader().rows(body(entry(phone=phone))) == [(FIXED, phone, "deactivated")]
+
+
+def test_an_empty_list_has_no_rows():
+    assert PageReader().rows(body()) == []
+    assert PageReader().read(body(), offset=0, limit=500).count == 0
+
+
+def test_what_an_answer_says_beside_its_list_is_nobodys_business():
+    reader = PageReader()
+    assert reader.rows(json.dumps({"message": "ok", "sms": [entry()], "next": {"phone": 1}}).encode())
+    assert reader.unknown == set()
+
+
+# Fields the schema does not know
+
+
+def test_every_unknown_field_is_noted_once_whenever_it_comes():
+    reader = PageReader()
+    pages = [
+        body(entry(), entry(carrier="x"), entry()),
+        body(entry(carrier="y"), entry(carrier=None)),
+        body(entry()),
+        body(entry(), entry(carrier="z", country={"iso": ["US"]})),
+        body(entry(**{'odd "name"': 1})),
+    ]
+    rows = [row for page in pages for row in reader.rows(page)]
+    assert rows == [(FIXED, PHONE, "deactivated")] * 9
+    assert reader.unknown == {"carrier", "country", 'odd "name"'}
+
+
+def test_fields_that_never_end_are_read_all_the_same():
+    reader = PageReader()
+    for number in range(2 * MOST_UNKNOWN):
+        assert reader.rows(body(entry(**{f"field {number}": number}))) == [(FIXED, PHONE, "deactivated")]
+    assert len(reader.unknown) > MOST_UNKNOWN
+
+
+# Records that cannot be used
+
+
+@pytest.mark.parametrize("unknown", [{}, {"carrier": "x"}])
+@pytest.mark.parametrize(
+    "bad, problem",
+    [
+        (without("phone"), "it has no phone"),
+        (entry(phone=None), "it has no phone"),
+        (entry(phone=""), "it has no phone"),
+        (entry(phone=12125550123), "it has no phone"),
+        (entry(phone=["+12125550123"]), "it has no phone"),
+        (without("invalid_detected_at"), "its invalid_detected_at cannot be read as a time"),
+        (entry(invalid_detected_at=None), "its invalid_detected_at cannot be read as a time"),
+        (entry(invalid_detected_at=""), "its invalid_detected_at cannot be read as a time"),
+        (entry(invalid_detected_at=1772337906), "its invalid_detected_at cannot be read as a time"),
+        (entry(invalid_detected_at="+12125550123"), "its invalid_detected_at cannot be read as a time"),
+        (entry(invalid_detected_at="9999-12-31T23:59:59-05:00"), "its invalid_detected_at cannot be read as a time"),
+        (entry(reason=12125550123), "its reason is neither text nor null"),
+        (entry(reason=["+12125550123"]), "its reason is neither text nor null"),
+        ("+12125550123", "it is not an object"),
+        (None, "it is not an object"),
+        ([entry()], "it is not an object"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(bad, problem, unknown):
+    reader = PageReader()
+    reader.rows(body(entry(**unknown)))
+    with pytest.raises(DataError) as raised:
+        reader.rows(body(entry(), entry(), bad, entry()), 1500)
+    assert str(raised.value).startswith(f"the record at position 1502 cannot be used: {problem}")
+    assert "555" not in str(raised.value)
+    assert raised.value.__context__ is raised.value.__cause__ is None
+
+
+# Answers that are none
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b" ",
+        b"<html></html>",
+        b"null",
+        b"[]",
+        b'"sms"',
+        b"{}",
+        b'{"message": "success"}',
+        b'{"sms": null}',
+        b'{"sms": {}}',
+        b'{"sms": "none"}',
+        b'{"SMS": []}',
+        b'{"sms": []} trailing',
+        b'{"sms": ["\xff"]}',
+        b"\xff\xfe",
+        body(entry())[:-1],
+        body(entry(), entry())[:100],
+        b"1" * 5000,
+    ],
+)
+def test_an_answer_without_a_list_is_broken_and_not_quoted(broken):
+    with pytest.raises(BrokenAnswerError, match=r"^the answer is not JSON with a list `sms`$") as raised:
+        PageReader().rows(broken)
+    assert raised.value.__context__ is raised.value.__cause__ is None
+
+
+@given(keep=st.integers(0, len(body(entry(), entry(carrier="x"), entry())) - 1))
+def test_an_answer_that_is_cut_off_anywhere_is_broken(keep):
+    with pytest.raises(BrokenAnswerError):
+        PageReader().rows(body(entry(), entry(carrier="x"), entry())[:keep])
+
+
+# Digits
+
+
+@pytest.mark.parametrize(
+    "phone, expected",
+    [
+        ("+12183095514", "12183095514"),
+        ("12183095514", "12183095514"),
+        ("+1 (218) 309-55.14", "12183095514"),
+        ("tel:+12183095514", "12183095514"),
+        ("", ""),
+        ("+", "+"),
+        ("anonymous", "anonymous"),
+    ],
+)
+def test_the_digits_decide_what_is_one_number(phone, expected):
+    assert digits(phone) == expected
+
+
+# Pages
+
+
+def page_of(rows, *, offset=0, limit=500) -> Page:
+    return Page.of(rows, offset=offset, limit=limit)
+
+
+@pytest.mark.parametrize("offset", [0, DEEP])
+def test_a_page_gives_its_rows_back(offset):
+    rows = [(times.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500))]
+    page = page_of(rows, offset=offset)
+    assert page.rows() == rows
+    assert (page.count, page.newest, page.oldest) == (500, rows[0][0], rows[-1][0])
+    assert page.instants == len({row[0] for row in rows})
+
+
+def test_a_page_deep_in_a_window_takes_less_than_30_bytes_a_row():
+    rows = [(times.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500, days=2))]
+    deep = page_of(rows, offset=DEEP)
+    assert len(deep._packed) < 30 * 500
+    assert len(page_of(rows)._packed) < 70 * 500
+
+
+def test_a_page_out_of_order_is_refused_without_quoting_it():
+    rows = [(times.midnight(dt.date(2026, 3, day)), PHONE, None) for day in (3, 1, 2)]
+    with pytest.raises(DataError, match="not in descending order of invalid_detected_at") as raised:
+        page_of(rows)
+    assert "555" not in str(raised.value)
+
+
+# Pages joined
+
+
+INSTANTS = [times.fixed(dt.datetime(2026, 3, 1, tzinfo=times.UTC) + dt.timedelta(hours=h)) for h in range(30)]
+
+
+@st.composite
+def overlapping_pages(draw) -> tuple[list[tuple], list[Page]]:
+    """Give a list, newest first, and pages that cover it in any order, overlapping as they like."""
+    chosen = draw(st.lists(st.sampled_from(INSTANTS), max_size=60))
+    numbers = random.Random(draw(st.integers(0, 99))).sample(range(10**6), len(chosen))
+    rows = [
+        (instant, f"{'+' if number % 2 else ''}1212{number:07}", None if number % 3 else "deactivated")
+        for instant, number in zip(sorted(chosen, reverse=True), numbers, strict=True)
+    ]
+    cuts = sorted({0, len(rows), *draw(st.lists(st.integers(0, len(rows)), max_size=8))})
+    spans = [
+        (max(0, start - draw(st.integers(0, 9))), min(len(rows), end + draw(st.integers(0, 9))))
+        for start, end in itertools.pairwise(cuts)
+    ]
+    spans += draw(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=3))
+    depth = draw(st.sampled_from([0, DEEP]))
+    pages = [page_of(rows[start:end], offset=depth + start) for start, end in spans]
+    return rows, draw(st.permutations(pages))
+
+
+@given(
+    drawn=overlapping_pages(),
+    since=st.sampled_from(["", INSTANTS[0], INSTANTS[7], INSTANTS[29]]),
+    until=st.sampled_from([None, INSTANTS[7], INSTANTS[20]]),
+)
+def test_joined_pages_are_the_list_once_oldest_first(drawn, since, until):
+    rows, pages = drawn
+    joined = [row for part in ascending(pages, since=since, until=until) for row in part]
+    wanted = [row for row in rows if row[0] >= since and (until is None or row[0] < until)]
+    assert sorted(joined) == sorted(wanted)
+    assert [row[0] for row in joined] == sorted(row[0] for row in wanted)
+
+
+@given(drawn=overlapping_pages())
+def test_parts_of_joined_pages_never_share_an_instant(drawn):
+    _, pages = drawn
+    parts = [{row[0] for row in part} for part in ascending(pages, since="", until=None)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set().union(*parts))
+
+
+def test_one_number_at_one_instant_comes_once_however_it_is_spelled():
+    first, second = INSTANTS[:2]
+    spellings = [
+        (second, PHONE, None),
+        (first, PHONE, None),
+        (first, PHONE[1:], None),
+        (first, "+1 212 555 0123", None),
+    ]
+    joined = [row for part in ascending([page_of(spellings)], since="", until=None) for row in part]
+    assert [row[0] for row in joined] == [first, second]
+
+
+def test_joining_holds_a_few_pages_not_all():
+    rows = [(times.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(5_000, days=3))]
+    pages = [page_of(rows[start : start + 104], offset=start) for start in range(0, 5_000, 100)]
+    assert max(map(len, ascending(pages, since="", until=None))) <= 2 * 104
