@@ -51,7 +51,7 @@ lock: | $(UV) ## Move the pinned versions of everything installed here to the ne
 
 # Neither .meltano's state nor output/: they may hold what cannot be had again.
 clean: ## Remove all that was installed, caches and what the demo left; keep Meltano's state and your output
-	@rm -rf $(VENV) .meltano/extractors .meltano/loaders output/demo dist
+	@rm -rf $(VENV) .venv-bench .meltano/extractors .meltano/loaders output/demo output/bench dist
 	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

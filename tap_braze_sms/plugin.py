@@ -7,15 +7,11 @@ public place for it; `tests/test_sdk_contract.py` pins each.
 from __future__ import annotations
 
 import functools
-import io
-import json
 import logging
 import os
-import re
 import sys
 import threading
 import typing as t
-import warnings
 
 import click
 from dotenv import find_dotenv
@@ -23,16 +19,12 @@ from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import (
     ConfigurationError,
     ConfigValidationError,
-    DiscoveryError,
-    InvalidInputLine,
-    MappingError,
-    SingerSDKError,
 )
-from singer_sdk.plugin_base import PluginBase, SingerCommand
+from singer_sdk.plugin_base import PluginBase
 
 from tap_braze_sms import settings
 from tap_braze_sms.client import BrazeClient
-from tap_braze_sms.messages import LoaderGoneError
+from tap_braze_sms.command import ObjectFile, PlainCommand, Verdict
 from tap_braze_sms.stopping import Stop, Stopped
 
 if sys.version_info >= (3, 12):
@@ -46,91 +38,6 @@ if t.TYPE_CHECKING:
 #: Seconds after a signal when the process ends whatever it is doing.
 PATIENCE = 4.5
 
-#: Ends of a run that need no traceback: their message says what to do.
-_EXPLAINED = (SingerSDKError, InvalidInputLine, LoaderGoneError)
-
-#: Those about the configuration, whoever found them: no record was there to be quoted.
-_IMPERSONAL = (ConfigurationError, DiscoveryError, MappingError)
-
-# What a message can quote of a record: text in quotes, and words with digits.
-_QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
-
-
-class PlainCommand(SingerCommand):
-    """A command whose errors are one line."""
-
-    @override
-    def invoke(self, ctx: click.Context) -> t.Any:
-        logging.captureWarnings(capture=True)
-        warnings.filterwarnings("once", category=DeprecationWarning)
-        # Past SingerCommand's own handling, which prints a line about the line.
-        return click.Command.invoke(self, ctx)
-
-    @override
-    def main(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
-        try:
-            return super().main(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 (the last place that can log it)
-            self._report(error)
-        sys.exit(1)
-
-    def _report(self, error: Exception) -> None:
-        debug = self.logger.isEnabledFor(logging.DEBUG)
-        shown = _discreet(error)
-        if isinstance(error, ConfigValidationError) and error.errors:
-            message = "; ".join(error.errors)
-        elif isinstance(error, _EXPLAINED):
-            message = " ".join(str(shown).split())
-        elif isinstance(error, OSError) and error.filename:
-            message = f"{error.filename}: {error.strerror}"
-        else:
-            message, debug = f"{type(error).__name__}: {shown}", True
-        self.logger.error("%s", message, exc_info=shown if debug else None)
-
-
-def _discreet(error: BaseException) -> BaseException:
-    """Give an error, and those that led to it, without what their messages may quote of a record."""
-    shown, trace = error, error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    ours = trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("tap_braze_sms.")
-    if not isinstance(error, _IMPERSONAL) and not (ours and isinstance(error, _EXPLAINED)):
-        kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-        shown = kind(_QUOTATION.sub("…", str(error)))
-    for link in ("__cause__", "__context__"):
-        if before := getattr(error, link):
-            setattr(shown, link, _discreet(before))
-    shown.__suppress_context__ = error.__suppress_context__
-    return shown.with_traceback(error.__traceback__)
-
-
-class _Verdict(logging.Filter):
-    """Cuts a stream map's filter down to its verdict: what it evaluates to can be a number."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if str(record.msg).startswith("Filter result") and isinstance(record.args, tuple):
-            record.args = (*record.args[:-1], bool(record.args[-1]))
-        return True
-
-
-class ObjectFile(click.File):
-    """A file that holds a JSON object, or null for nothing."""
-
-    @override
-    def convert(self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None) -> t.Any:
-        problem = None
-        try:
-            text = super().convert(value, param, ctx).read()
-            if not isinstance(json.loads(text), dict | None):
-                problem = "it is no object"
-        except ValueError as error:
-            problem = f"it is not JSON: {error}"
-        if problem:
-            name = "file" if param is None else f"--{param.name}"
-            msg = f"{name}: got {value}, which cannot be read: {problem}; takes a file with a JSON object"
-            raise ConfigurationError(msg)
-        return io.StringIO(text)
-
 
 class BrazePlugin(PluginBase):
     """Settings in one line when they are wrong, errors too, and ends that are noticed."""
@@ -142,8 +49,8 @@ class BrazePlugin(PluginBase):
             ConfigValidationError: a setting is wrong.
         """
         mapper_log = logging.getLogger("singer_sdk.mapper")
-        if not any(isinstance(known, _Verdict) for known in mapper_log.filters):
-            mapper_log.addFilter(_Verdict())
+        if not any(isinstance(known, Verdict) for known in mapper_log.filters):
+            mapper_log.addFilter(Verdict())
         try:
             super().__init__(parse_env_config=parse_env_config, **kwargs)
         except ValueError:

@@ -7,7 +7,6 @@ import datetime as dt
 import http.server
 import logging
 import random
-import re
 import threading
 import typing as t
 from email.utils import format_datetime
@@ -295,7 +294,7 @@ def test_retry_after_is_honoured(simulator, status, retry_after, least, most):
     with pytest.raises(Stopped):
         ask(simulator, stop)
     # Without a Retry-After that can be read, a 429 waits for the margin after the reset that is known.
-    assert least - 0.001 <= stop.waits[0] <= max(most, 1 if status == "429" else 0)
+    assert least - 0.001 <= stop.waits[0] <= max(most, 1 if status == "429" else 0) + 0.001
 
 
 def test_retry_after_may_be_a_date(simulator):
@@ -431,7 +430,7 @@ def test_a_record_that_cannot_be_used_stops_the_run_naming_window_and_position(c
     (error,) = run.errors
     # 10:00 of the 4th: 13 records of that day are newer.
     assert error == f"window 2026-03-04 to 2026-03-04, offset 0: the record at position 13 cannot be used: {problem}"
-    assert not re.search(r"\d{3}555\d{4}", run.log)
+    assert number(0)[:7] not in run.log
     # The days before are there, and the next run begins after them.
     assert_exact(run, good[:60])
     assert run.bookmark == "2026-03-04T00:00:00.000000+00:00"

@@ -14,7 +14,7 @@ from simulator import Entry, Simulator, digits, seeded
 from singer_sdk.exceptions import FatalAPIError, MapExpressionError
 from singer_sdk.logging import StructuredFormatter
 
-from tap_braze_sms.plugin import _discreet
+from tap_braze_sms.command import discreet
 
 SECRET = "5ecret-k3y+of/the=workspace"
 
@@ -230,7 +230,7 @@ def raised(error: Exception, *before: Exception) -> Exception:
     ids=["chained", "quoted", "twice", "key", "in a word", "of the SDK"],
 )
 def test_a_foreign_error_is_shown_without_what_it_quotes(error, kept):
-    shown = _discreet(error)
+    shown = discreet(error)
     info = (type(shown), shown, shown.__traceback__)
     text = "".join(traceback.format_exception(*info))
     assert all(line in text for line in kept)

@@ -22,7 +22,7 @@ from singer_sdk.helpers._state import StateWriter
 from singer_sdk.plugin_base import BaseSingerReader, PluginBase, SingerCommand
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from tap_braze_sms import messages, plugin, streams, tap, target
+from tap_braze_sms import command, messages, plugin, streams, tap, target
 from tap_braze_sms.messages import BufferedWriter
 from tap_braze_sms.tap import TapBrazeSMS
 
@@ -120,7 +120,7 @@ def test_what_is_relied_on_in_the_sdk_is_there_and_looks_the_same(owner, name):
 def overrides() -> list[tuple[type, str, type]]:
     """Find what the project's classes replace of the SDK's or click's: class, name, whose."""
     found = []
-    for module in (messages, plugin, streams, tap, target):
+    for module in (command, messages, plugin, streams, tap, target):
         for kind in vars(module).values():
             if not (inspect.isclass(kind) and kind.__module__ == module.__name__):
                 continue

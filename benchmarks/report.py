@@ -1,0 +1,316 @@
+"""From measurements to RESULTS.md and the chart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import typing as t
+from statistics import median
+
+import contenders
+from contenders import ALL, HERE, OURS_16, REFERENCE
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    Runs = Sequence[dict[str, t.Any]]
+
+PAGE_SIZE = 500
+MEGABYTE = 1e6
+MICRO = 1e-6
+#: A difference of CPU seconds says nothing where there are few records to divide it by.
+FEWEST_FOR_CPU = 1_000
+
+TITLES = {
+    "spread": "150 ms a request, records spread over a year",
+    "one_day": "150 ms a request, 80 % of the records on one day",
+    "local": "No latency, records spread over a year",
+    "limited": "A rate limit that a run exceeds",
+    "idle": "A run with nothing new, 150 ms a request",
+    "few": "Few records, for their memory",
+    "many": "Many records, for their memory",
+    "loading": "Into a warehouse, 150 ms a request",
+}
+GLANCE = {
+    "spread": "spread over a year",
+    "one_day": "80 % on one day",
+    "local": "no latency",
+    "limited": "rate limit",
+    "idle": "nothing new",
+}
+NAMES = {contender.name: contender.title for contender in ALL} | {
+    "meltano_run": "`meltano run tap-braze-sms target-duckdb`",
+    "loader_alone": "target-duckdb alone, the same messages from a file",
+}
+
+RATIOS = """\
+# Benchmarks
+
+How many times as long as this tap others take to read {records:,} records from Braze's list, where a request takes
+150 ms (in the first two columns and the last) or no time. The tap is the reference with 10 requests at once, as many as
+the others may have.{chart}
+"""
+
+CHART = """
+
+![Seconds to read the list, by contender](results.svg)"""
+
+SETUP = """\
+## How it was measured
+
+{date}, {system}, {cores} cores, Python {python}. {runs}. Braze is simulated by a process of its own on the same
+machine; alone it gives {pages:,.0f} pages of 500 a second, so it holds nobody up. The list is read from its start, a
+year ago. Seconds are those of the whole process, start-up included. Every run's output was compared with the list,
+number by number: *lost* and *doubled* say the worst of all runs. All write JSON lines to a file; dlt is measured by its
+extract step, which does just that. The contenders are in the folders beside this file, their packages pinned:
+
+{contenders}
+
+`make bench` measures it all again.
+"""
+
+NOTES = {
+    "limited": (
+        "{limit} requests in each {window} seconds; all begin with a whole window before them, without latency. "
+        "*429* counts the requests refused, *paused* the seconds without a new one. Half the limit: `rate_limit_share` "
+        "0.5, which leaves the rest to others.\n"
+    ),
+    "idle": (
+        "The list and the state are those of a completed run. *Read again*: records written that the run before wrote. "
+        "Contenders that keep no state are left out: they read everything again.\n"
+    ),
+    "loading": "The tap's messages go to a file; the loader alone reads them from there; `meltano run` runs both.\n",
+}
+
+
+class Results:
+    """All runs, by scenario and contender."""
+
+    def __init__(self, facts: dict[str, t.Any]) -> None:
+        self.facts = facts
+        self.runs: dict[tuple[str, str], list[dict[str, t.Any]]] = {}
+        for run in facts["runs"]:
+            self.runs.setdefault((run["scenario"], run["contender"]), []).append(run)
+
+    def of(self, scenario: str, contender: str) -> Runs:
+        """Return a contender's runs in a scenario."""
+        return self.runs.get((scenario, contender), [])
+
+    def within(self, scenario: str) -> dict[str, Runs]:
+        """Return a scenario's runs by contender, in the order they are declared in."""
+        return {name: self.of(scenario, name) for name in NAMES if self.of(scenario, name)}
+
+    def ratio(self, scenario: str, contender: str) -> str:
+        """Say how many times as long as the reference a contender takes; nothing where it did not get there."""
+        runs, reference = self.of(scenario, contender), self.of(scenario, REFERENCE.name)
+        if not runs or not reference:
+            return ""
+        if failed(runs):
+            return "failed"
+        return f"{middle(runs, 'wall') / middle(reference, 'wall'):.1f}"
+
+
+def middle(runs: Runs, name: str) -> float:
+    """Return the median of a measure."""
+    return float(median(run[name] for run in runs))
+
+
+def failed(runs: Runs) -> bool:
+    """Whether a run ended in an error."""
+    return any(run.get("exit") for run in runs)
+
+
+def worst(runs: Runs, name: str) -> str:
+    """Return the most of a count that should be none."""
+    return f"{max(run[name] for run in runs):,}"
+
+
+def seconds(runs: Runs) -> str:
+    """Return the median, and from where to where the runs went."""
+    walls = [run["wall"] for run in runs]
+    return f"{median(walls):.1f}" + (f" ({min(walls):.1f} to {max(walls):.1f})" if len(walls) > 1 else "")
+
+
+def per_second(name: str, spent: str) -> Callable[[Runs], str]:
+    """Return a column: so many of something a second."""
+    return lambda runs: f"{median(run[name] / run[spent] if run[spent] else 0 for run in runs):,.0f}"
+
+
+def share_of_full(runs: Runs) -> str:
+    """Return the part of the requests whose answer was a full page."""
+    return f"{median(run['full'] / run['requests'] if run['requests'] else 0 for run in runs):.0%}"
+
+
+def waste(runs: Runs) -> str:
+    """Return the requests as a multiple of the fewest that could carry the records."""
+    return f"{median(run['requests'] / (run['records'] / PAGE_SIZE) for run in runs):.2f}"
+
+
+Column: t.TypeAlias = "tuple[str, Callable[[Runs], str]]"
+OUTCOME: tuple[Column, ...] = (
+    ("lost", lambda runs: worst(runs, "lost")),
+    ("doubled", lambda runs: worst(runs, "doubled")),
+)
+COST: tuple[Column, ...] = (
+    ("CPU s", lambda runs: f"{middle(runs, 'cpu'):.1f}"),
+    ("peak MB", lambda runs: f"{middle(runs, 'rss') / MEGABYTE:.0f}"),
+)
+READING: tuple[Column, ...] = (
+    ("seconds", seconds),
+    ("before the first request", lambda runs: f"{middle(runs, 'startup'):.1f}"),
+    ("first to last request", lambda runs: f"{middle(runs, 'fetching'):.1f}"),
+    ("records/s", per_second("written", "wall")),
+    ("requests", lambda runs: f"{middle(runs, 'requests'):,.0f}"),
+    ("requests / fewest", waste),
+    ("requests/s while fetching", per_second("requests", "fetching")),
+    ("at once", lambda runs: worst(runs, "at_once")),
+    ("full pages", share_of_full),
+    *COST,
+    *OUTCOME,
+)
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "limited": (
+        ("seconds", seconds),
+        ("requests", lambda runs: f"{middle(runs, 'requests'):,.0f}"),
+        ("429", lambda runs: f"{median(run['statuses'].get('429', 0) for run in runs):,.0f}"),
+        ("pauses", lambda runs: f"{middle(runs, 'pauses'):.0f}"),
+        ("paused, s", lambda runs: f"{middle(runs, 'paused'):.0f}"),
+        *OUTCOME,
+    ),
+    "idle": (
+        ("seconds", seconds),
+        ("before the first request", lambda runs: f"{middle(runs, 'startup'):.1f}"),
+        ("requests", lambda runs: f"{middle(runs, 'requests'):,.0f}"),
+        ("read again", lambda runs: f"{middle(runs, 'written'):,.0f}"),
+        *COST,
+    ),
+    "loading": (("seconds", seconds), ("records", lambda runs: f"{middle(runs, 'written'):,.0f}")),
+}
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Lay out a table in Markdown, the first column to the left."""
+    titles = list(header)
+    lines = [titles, ["---", *["--:"] * (len(titles) - 1)], *map(list, rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines) + "\n"
+
+
+def title(name: str) -> str:
+    """Name a contender, ours in bold."""
+    return f"**{NAMES[name]}**" if name.startswith("ours") else NAMES[name]
+
+
+def by_time(runs: dict[str, Runs]) -> list[str]:
+    """Order contenders, the fastest first, those that failed last."""
+    return sorted(runs, key=lambda name: (failed(runs[name]), middle(runs[name], "wall")))
+
+
+def overview(results: Results) -> str:
+    """Return the ratios of all scenarios at a glance."""
+    shown = [scenario for scenario in GLANCE if results.within(scenario)]
+    rows = [[title(name), *(results.ratio(scenario, name) for scenario in shown)] for name in NAMES]
+    return table(("", *(GLANCE[scenario] for scenario in shown)), [row for row in rows if any(row[1:])])
+
+
+def details(results: Results, scenario: str) -> Iterator[str]:
+    """Yield what was measured in one scenario."""
+    runs = results.within(scenario)
+    columns = COLUMNS.get(scenario, READING)
+    yield f"## {TITLES[scenario]}\n"
+    yield NOTES.get(scenario, "").format(**results.facts["limit"])
+    yield table(
+        ("", "ratio", *(name for name, _ in columns)),
+        [
+            [title(name), results.ratio(scenario, name), *(value(runs[name]) for _, value in columns)]
+            for name in by_time(runs)
+        ],
+    )
+
+
+def cpu_per_record(results: Results) -> Iterator[str]:
+    """Yield the CPU that a record costs: a long run less an idle one, which is start-up."""
+    costs = {}
+    for name in results.within("idle"):
+        long, short = results.of("local", name), results.of("idle", name)
+        records = middle(long, "written") - middle(short, "written") if long else 0
+        if records > FEWEST_FOR_CPU:
+            costs[name] = (middle(long, "cpu") - middle(short, "cpu")) / records / MICRO
+    if REFERENCE.name not in costs:
+        return
+    yield "## CPU per record, start-up excluded\n"
+    rows = [
+        [title(name), f"{cost / costs[REFERENCE.name]:.1f}", f"{cost:.0f}"]
+        for name, cost in sorted(costs.items(), key=lambda item: item[1])
+    ]
+    yield table(("", "ratio", "microseconds"), rows)
+
+
+def memory(results: Results) -> Iterator[str]:
+    """Yield what memory grows by with the list."""
+    few, many = results.of("few", OURS_16.name), results.of("many", OURS_16.name)
+    if not few or not many:
+        return
+    yield "## Memory as the list grows, 80 % of it on one day, no latency\n"
+    columns = [column for column in READING if column[0] in {"seconds", "records/s", "requests", "peak MB"}]
+    rows = [
+        [f"{runs[0]['records']:,} records", *(value(runs) for _, value in (*columns, *OUTCOME))] for runs in (few, many)
+    ]
+    yield table(("", *(name for name, _ in (*columns, *OUTCOME))), rows)
+
+
+def markdown(facts: dict[str, t.Any]) -> str:
+    """Write RESULTS.md."""
+    results = Results(facts)
+    rounds = max(map(len, results.runs.values()))
+    versions = {contender.title: facts["versions"][contender.name] for contender in ALL if not contender.ours}
+    setup = SETUP.format(
+        **facts["machine"],
+        date=facts["date"],
+        pages=facts["pages_per_second"],
+        runs=f"Medians of {rounds} runs, contenders in turn" if rounds > 1 else "One run of each",
+        contenders="\n".join(f"- {title}: {version}" for title, version in versions.items()),
+    )
+    records = max((run["records"] for run in facts["runs"] if run["scenario"] in GLANCE), default=0)
+    chart = CHART if charted(results) else ""
+    parts = [RATIOS.format(records=records, chart=chart), overview(results)] if records else []
+    for scenario in GLANCE:
+        if results.within(scenario):
+            parts += details(results, scenario)
+    parts += [*cpu_per_record(results), *memory(results)]
+    if results.within("loading"):
+        parts += details(results, "loading")
+    return "\n".join(part for part in (*parts, setup) if part)
+
+
+def charted(results: Results) -> dict[str, dict[str, Runs]]:
+    """Return what the chart shows."""
+    return {scenario: runs for scenario in ("spread", "one_day") if (runs := results.within(scenario))}
+
+
+def draw(results: Path) -> None:
+    """Draw the chart beside the results, where they have what it shows."""
+    facts = Results(json.loads(results.read_text()))
+    panels = [
+        {
+            "title": TITLES[scenario],
+            "bars": [
+                {"label": NAMES[name], "seconds": middle(runs[name], "wall"), "ours": name.startswith("ours")}
+                for name in by_time(runs)
+                if not failed(runs[name])
+            ],
+        }
+        for scenario, runs in charted(facts).items()
+    ]
+    if not panels:
+        return
+    records = next(iter(next(iter(charted(facts).values())).values()))[0]["records"]
+    environment = contenders.ENVIRONMENTS / "chart"
+    contenders.build(environment, "--requirement", HERE / "chart" / "requirements.txt")
+    title = f"Seconds to read {records:,} records"
+    subprocess.run(
+        [environment / "bin" / "python", HERE / "chart" / "chart.py", results.with_suffix("")],
+        input=json.dumps({"title": title, "panels": panels}),
+        text=True,
+        check=True,
+    )
