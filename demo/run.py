@@ -276,7 +276,7 @@ def second_load(braze: Braze) -> None:
 def look_inside(_braze: Braze) -> None:
     """Show what an analyst would ask first."""
     headline(f"What the warehouse knows: the table {TABLE}")
-    say("Numbers found invalid, by month and reason:")
+    say("Numbers found invalid, by month and reason (█ provider_error, ▒ deactivated, ░ other):")
     say()
     chart(
         query(f"""
@@ -284,6 +284,12 @@ def look_inside(_braze: Braze) -> None:
                 count(*) FILTER (reason = 'provider_error'), count(*) FILTER (reason = 'deactivated')
             FROM {TABLE} GROUP BY month ORDER BY month
         """)  # noqa: S608  (constants)
+    )
+    say()
+    say("In all:")
+    table(
+        ("reason", "numbers"),
+        query(f"SELECT coalesce(reason, '(none)'), count(*) FROM {TABLE} GROUP BY 1 ORDER BY 2 DESC"),  # noqa: S608  (a constant)
     )
     say()
     say("The newest:")
@@ -303,7 +309,6 @@ def chart(months: Sequence[tuple[str, int, int, int]]) -> None:
         ends = [round(scale * count) for count in (provider_error, provider_error + deactivated, total)]
         shades = "█" * ends[0] + "▒" * (ends[1] - ends[0]) + "░" * (ends[2] - ends[1])
         say(f"  {month}  {shades} {total:,}")
-    say("           █ provider_error   ▒ deactivated   ░ other")
 
 
 def compare(braze: Braze) -> None:

@@ -217,6 +217,16 @@ def test_a_run_that_completes_moves_the_bookmark_to_five_minutes_before_it_began
     assert before - 5 * MINUTE - dt.timedelta(milliseconds=1) <= bookmark <= after - 5 * MINUTE
 
 
+def test_an_end_date_in_the_future_does_not_take_the_bookmark_there(command, simulator):
+    simulator.add(seeded(20, days=3))
+    now = utc_now()
+    config = config_for(simulator, start_date=f"{now - dt.timedelta(days=5):%Y-%m-%d}", end_date="2999-01-01")
+    run = command(NAME, config=config)
+    assert run.code == 0, run.log
+    assert len(run.records) == 20
+    assert fixed(now - 6 * MINUTE) < run.bookmark <= fixed(utc_now() - 5 * MINUTE)
+
+
 @pytest.mark.parametrize("ahead", [600, 3 * 3_600])
 def test_the_bookmark_stays_in_the_past_where_brazes_clock_is_ahead(command, simulator, ahead):
     simulator.add(seeded(20, days=3))

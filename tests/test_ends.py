@@ -147,6 +147,18 @@ def test_a_signal_ends_the_run_in_the_middle_of_emitting(command, simulator, con
     assert_completed_by_the_next(command, simulator, config | maps, run, many)
 
 
+def test_a_signal_ends_the_run_while_lookups_hang(command, simulator, few):
+    simulator.behaviour.fault_kinds, simulator.behaviour.fault_rate = ("hang",), 1.0
+    simulator.behaviour.fail_next = ["slow"]
+    numbers = [entry.phone for entry in few]
+    config = config_for(simulator, start_date="2999-01-01", phone_numbers=numbers)
+    process = command.start("tap-braze-sms", config=config)
+    process.until(lambda: any(request.status == "hang" for request in simulator.requests))
+    process.send(signal.SIGTERM)
+    assert process.wait(PROMISED) == 143
+    assert "Traceback" not in process.log
+
+
 def whole_lines(out: bytes) -> bytes:
     return out[: out.rfind(b"\n") + 1]
 

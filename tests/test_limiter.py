@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import heapq
 import itertools
+import json
 import math
 import random
 import threading
@@ -310,6 +311,21 @@ def test_at_half_the_limit_a_run_is_never_refused_pauses_and_says_so(command, ca
         pauses = [line for line in run.log.splitlines() if "pausing" in line]
         assert 0 < len(pauses) <= windows_of(simulator)
         assert "this tap's share of the 20 requests is used; pausing" in pauses[0]
+
+
+def test_requests_that_wait_for_the_first_answer_are_no_pause(command):
+    numbers = [f"+1200555{line:04}" for line in range(400)]
+    with Simulator(api_key="k", latency=0.1) as simulator:
+        config = config_for(simulator, api_key="k", phone_numbers=numbers)
+        catalog = json.loads(command.text("tap-braze-sms", "--discover", config=config).stdout)
+        for stream in catalog["streams"]:
+            (root,) = [item["metadata"] for item in stream["metadata"] if not item["breadcrumb"]]
+            root["selected"] = stream["stream"] == "phone_number_status"
+        run = command("tap-braze-sms", config=config, catalog=catalog)
+        assert run.code == 0, run.log
+        assert len(run.records) == 400
+        assert simulator.max_under_way > 1
+        assert "pausing" not in run.log
 
 
 def test_at_the_whole_limit_a_run_is_refused_at_most_once_a_request_under_way_and_completes(command):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from moving_list import DAY, MovingList, assert_true_to
 from singer_sdk.exceptions import DataError
@@ -47,6 +47,8 @@ def read(
     parallel=st.integers(1, 16),
     per_day=st.sampled_from([None, 5.0, 60.0, 500.0]),
 )
+# A list that empties while it is read.
+@example(seed=1, records=0, instants=100, moves=0.4, burst=3, page_size=2, parallel=1, per_day=None)
 def test_what_stayed_on_the_list_is_read_exactly_once_and_in_order(
     seed, records, instants, moves, burst, page_size, parallel, per_day
 ):
@@ -65,6 +67,9 @@ def test_what_stayed_on_the_list_is_read_exactly_once_and_in_order(
     kinds=st.sampled_from(["insert remove", "shuffle", "insert shuffle", "remove shuffle"]),
     instants=st.sampled_from([1, 2, 4, 1_000_000]),
 )
+# Removals beside insertions into the instant itself.
+@example(seed=467, records=63, page_size=2, parallel=1, moves=0.3, kinds="insert remove", instants=2)
+@example(seed=1, records=36, page_size=2, parallel=1, moves=0.3, kinds="insert remove", instants=4)
 def test_instants_with_more_records_than_any_page_are_read_truly(
     seed, records, page_size, parallel, moves, kinds, instants
 ):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import KEY
 from simulator import seeded
+from singer_sdk.testing import get_target_test_class
+
+from tap_braze_sms.target import TargetBrazeSMS
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -172,3 +176,35 @@ def test_batch_size_rows_makes_batches_smaller_never_larger(simulator, listed, l
     load(SCHEMA, *map(record, listed[:20]), batch_size_rows=10)
     load(SCHEMA, *map(record, listed[20:120]), batch_size_rows=1_000)
     assert [len(post) for post in simulator.removal_posts] == [10, 10, 50, 50]
+
+
+def test_a_recorded_load_is_handed_over_with_its_states(simulator, command):
+    recorded = Path(__file__).parent / "data" / "reverified.singer"
+    config = {"api_key": KEY, "api_url": simulator.url}
+    done = command.text("target-braze-sms", "--input", str(recorded), config=config)
+    assert done.returncode == 0, done.stderr
+    sent = [phone for post in simulator.removal_posts for phone in post]
+    assert sent == [f"+1202555{n:04}" for n in range(60)]
+    states = [
+        json.loads(line)["bookmarks"]["reverified"]["replication_key_value"] for line in done.stdout.splitlines()[1:]
+    ]
+    assert states == ["2026-03-01T00:29:00Z", "2026-03-01T01:00:00Z"]
+    assert "60 numbers taken off the list; 1 repeated" in done.stderr
+    assert "WARNING" not in done.stderr
+
+
+class TestStandard(
+    get_target_test_class(
+        TargetBrazeSMS,
+        config={"api_key": KEY, "instance": "US-01", "dry_run": True, "skip_bad_numbers": True, "phone_property": "id"},
+    )
+):
+    """The SDK's tests of targets, with `id` for the number."""
+
+    # Streams without that property are refused here, on purpose.
+    test_target_camelcase = None
+    test_target_camelcase_complex_schema = None
+    test_target_schema_no_properties = None
+    test_target_special_chars_in_attributes = None
+    # Keys mean nothing to a list of numbers.
+    test_target_record_missing_key_property = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 
@@ -79,6 +80,11 @@ def test_every_shape_of_a_time_is_read(text):
 )
 def test_a_time_is_rewritten_exactly(text, expected):
     assert times.canonical(text) == expected
+
+
+def test_midnight_written_as_24_is_the_next_days_where_python_reads_it():
+    with contextlib.suppress(ValueError):  # from Python 3.14 on
+        assert times.canonical("2026-03-01T24:00:00.000Z") == "2026-03-02T00:00:00.000000+00:00"
 
 
 @given(
