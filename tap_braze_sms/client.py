@@ -18,7 +18,7 @@ from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import FatalAPIError
 
 from tap_braze_sms.limiter import LONGEST_WAIT as LONGEST_HOLD
-from tap_braze_sms.limiter import budget_of
+from tap_braze_sms.limiter import MARGIN, budget_of
 from tap_braze_sms.records import BrokenAnswerError
 
 if t.TYPE_CHECKING:
@@ -270,7 +270,8 @@ class BrazeClient:
     def _wait_for_budget(self) -> None:
         share = self._connection.rate_limit_share
         while (wait := self._budget.take(now := time.monotonic(), share)) > 0:
-            if now + wait > self._paused_until + 1:
+            # What only waits for a first answer to tell the limit is no pause.
+            if wait > MARGIN and now + wait > self._paused_until + 1:
                 self._paused_until = now + wait
                 at = dt.datetime.now().astimezone() + dt.timedelta(seconds=wait)
                 self._logger.info(
