@@ -18,6 +18,8 @@ from singer_sdk.contrib.msgspec import enc_hook
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 from singer_sdk.singerlib.encoding.simple import Message, RecordMessage
 
+from tap_braze_sms.stopping import Stop
+
 if sys.version_info >= (3, 12):
     from typing import override
 else:
@@ -27,7 +29,6 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tap_braze_sms.records import Row
-    from tap_braze_sms.stopping import Stop
 
 #: Bytes collected before they are written without a reason.
 BUFFER = 1 << 16
@@ -67,7 +68,7 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
         Args:
             stop: Cuts writing short when it is set.
         """
-        self._stop = stop
+        self._stop = Stop() if stop is None else stop
         self._buffer = bytearray()
         self._encode = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
         self._closed = False
@@ -117,12 +118,15 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
 
         Raises:
             LoaderGoneError: nobody reads any more.
+            Stopped: the end was asked for meanwhile, and nobody else will notice.
         """
         if not self._buffer or self._closed:
             return
+        problem = None
         try:
-            self._write_out()
-            problem = None
+            # A signal must not break off between a write and the note of it.
+            with self._stop.watched():
+                self._write_out()
         except BrokenPipeError:
             problem = "the loader closed the pipe: its own log says why"
         except OSError as error:
@@ -131,6 +135,8 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
             self._closed = True
             self._buffer.clear()
             raise LoaderGoneError(problem)
+        if not self._stop.is_watched:
+            self._stop.check()
 
     def _write_out(self) -> None:
         descriptor = _descriptor()

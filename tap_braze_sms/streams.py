@@ -68,21 +68,21 @@ class BrazeStream(Stream):
         Overridden, as the SDK neither writes a last STATE when a sync fails, nor lets a
         stream write records that need no transformation faster than one by one.
         """
-        try:
-            with self._tap.stop.watched():
+        with self._tap.stop.watched():
+            try:
                 yield from self._emit(context, write_messages=write_messages)
-            if write_messages:
-                self._activate_version()
-                self._flush()
-            # A signal that came too late to stop anything still ends the run as one.
-            self._tap.stop.check()
-        except BaseException:
-            # Where records go into BATCH files the bookmark runs ahead of the messages.
-            if write_messages:
-                with contextlib.suppress(LoaderGoneError):
-                    self._tap.state_writer.write_state(self.tap_state)
+                if write_messages:
+                    self._activate_version()
                     self._flush()
-            raise
+                # A signal that came too late to stop anything still ends the run as one.
+                self._tap.stop.check()
+            except BaseException:
+                # Where records go into BATCH files the bookmark runs ahead of the messages.
+                if write_messages:
+                    with contextlib.suppress(LoaderGoneError):
+                        self._tap.state_writer.write_state(self.tap_state)
+                        self._flush()
+                raise
 
     def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
         records = super()._sync_records(context, write_messages=write_messages)
