@@ -11,6 +11,8 @@ from conftest import KEY
 from simulator import seeded
 from singer_sdk.testing import get_target_test_class
 
+from tap_braze_sms.limiter import budget_of
+from tap_braze_sms.tap import TapBrazeSMS
 from tap_braze_sms.target import TargetBrazeSMS
 
 SCHEMA = {
@@ -191,6 +193,19 @@ def test_a_recorded_load_is_handed_over_with_its_states(simulator, command):
     assert states == ["2026-03-01T00:29:00Z", "2026-03-01T01:00:00Z"]
     assert "60 numbers taken off the list; 1 repeated" in done.stderr
     assert "WARNING" not in done.stderr
+
+
+def test_the_tap_and_the_target_share_one_budget_in_one_process(simulator):
+    simulator.behaviour.rate_limit = 20
+    config = {"api_key": KEY, "api_url": simulator.url}
+    tap = TapBrazeSMS(config=config | {"start_date": "2026-01-01"})
+    target = TargetBrazeSMS(config=config)
+    for _ in range(4):
+        tap.client.look_up(["+12025550100"], len, what="a lookup")
+    for _ in range(3):
+        target.client.remove(["+12025550100"], what="a removal")
+    assert len(simulator.requests) == 7
+    assert budget_of(simulator.url, KEY).left(0.5) == 10 - 7
 
 
 class TestStandard(
