@@ -298,10 +298,11 @@ def windows_of(simulator: Simulator) -> int:
     return math.ceil((max(started) - min(started)) / simulator.behaviour.rate_window) + 1
 
 
-@pytest.mark.parametrize("case", ["canonical", "upper"])
-def test_at_half_the_limit_a_run_is_never_refused_pauses_and_says_so(command, case):
+def test_at_half_the_limit_a_run_is_never_refused_pauses_and_says_so(command):
     entries = seeded(1_000, days=20)
-    with Simulator(entries, api_key="k", rate_limit=20, rate_window=1.0, header_case=case, latency=0.02) as simulator:
+    with Simulator(
+        entries, api_key="k", rate_limit=20, rate_window=1.0, header_case="upper", latency=0.02
+    ) as simulator:
         config = config_for(simulator, api_key="k", start_date=f"{entries[0].detected_at:%Y-%m-%d}", page_size=60)
         run = command("tap-braze-sms", config=config)
         assert run.code == 0, run.log

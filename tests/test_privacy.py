@@ -88,7 +88,7 @@ def assert_discreet(run: Run, entries: list[Entry], environment: dict[str, str],
 def test_a_run_under_all_faults_is_discreet(command, braze, config, entries, environment):
     braze.behaviour.fault_kinds = tuple(kind for kind in braze.behaviour.fault_kinds if kind != "slow")
     braze.behaviour.fault_rate = 0.4
-    run = command("tap-braze-sms", config=config | {"page_size": 20}, env=environment)
+    run = command("tap-braze-sms", config=config, env=environment)
     assert run.code == 0
     assert len(run.records) == len(entries)
     assert "trying again in" in run.log

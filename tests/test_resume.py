@@ -124,7 +124,7 @@ def test_what_appears_late_within_the_lookback_is_read_by_the_next_run(seed, lat
         assert {row_of(entry) for entry in added if fixed(entry.detected_at) >= since} <= set(again)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10**6), parts=st.lists(st.floats(0.01, 1), min_size=1, max_size=6))
 def test_states_of_cut_runs_never_go_back(seed, parts):
     entries = seeded(300, days=30, until=UNTIL, seed=seed)
