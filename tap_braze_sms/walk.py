@@ -168,12 +168,10 @@ class Walk:
             return False
         reading, ask = answer.task
         try:
-            page = answer.result()
-            self._full -= reading.full
-            self._wasted -= reading.wasted
-            reading.receive(ask, page)
-            self._full += reading.full
-            self._wasted += reading.wasted
+            full, wasted = reading.full, reading.wasted
+            reading.receive(ask, answer.result())
+            self._full += reading.full - full
+            self._wasted += reading.wasted - wasted
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
             reading.error = error
         if self._plan.per_day is None:

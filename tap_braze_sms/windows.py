@@ -94,9 +94,6 @@ class Planner:
             if until <= since:
                 self._last = self._next - _DAY
         self._widest = widest
-        #: First day and number of days of the range, for progress.
-        self.first = self._next
-        self.days = max(0, (self._last - self._next).days + 1)
         #: Records a day in the window read last; None before the first.
         self.per_day: float | None = None
 
