@@ -148,6 +148,14 @@ class Reading:
             self.pending += 1
         return ask
 
+    def prospect(self, speculate: float) -> float:
+        """Give the records that probably lie behind all that was asked for.
+
+        Args:
+            speculate: As for `ask`, which has a request to make where this is above 0.
+        """
+        return 0.0 if self._at_bottom else self._reach(speculate) - self._front
+
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
         self.pending -= 1
@@ -174,18 +182,21 @@ class Reading:
     # Ordinary paging
 
     def _next_page(self, *, speculate: float) -> Ask | None:
-        # The page after a full one is needed in any case, if only to find the end.
-        reach: float = self._known
-        if speculate:
-            # Trust grows with what was found, so that a wrong estimate costs little.
-            trusted = max(self._page_size, self._known * speculate)
-            reach = min(self._likely, self._known + trusted)
-        if self._asked and self._front >= reach:
+        if self._asked and self._front >= self._reach(speculate):
             return None
         self._asked = True
         ask = Ask(self._front, self._page_size)
         self._front += max(1, self._page_size - self._overlap)
         return ask
+
+    def _reach(self, speculate: float) -> float:
+        """Give the position up to which it is worth asking."""
+        # The page after a full one is needed in any case, if only to find the end.
+        if not speculate:
+            return self._known
+        # Trust grows with what was found, so that a wrong estimate costs little.
+        trusted = max(self._page_size, self._known * speculate)
+        return min(self._likely, self._known + trusted)
 
     def _estimate(self, page: Page) -> None:
         """Guess how far the list goes, from the page deepest in it."""

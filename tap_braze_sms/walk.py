@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tap_braze_sms.pages import Ask, Reading
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from tap_braze_sms.crew import Crew
     from tap_braze_sms.records import Page, Row
@@ -120,20 +120,29 @@ class Walk:
 
     def _next_task(self) -> tuple[Reading, Ask] | None:
         """Choose what is surely needed, then a further window, then what is likely."""
-        task = self._ask()
+        task = self._ask(self._askable())
         if task is None and self._open_window():
-            task = self._ask()
+            task = self._ask(self._askable())
         if task is None:
             cautious = self._wasted > 1 + self._full * MOST_WASTE
-            task = self._ask(speculate=CAUTION if cautious else 1)
+            speculate = CAUTION if cautious else 1
+            # Where most is likely to follow, a guess is safest, and most is left to do.
+            best = max(self._askable(), key=lambda reading: reading.prospect(speculate), default=None)
+            task = None if best is None else self._ask([best], speculate=speculate)
         return task
 
-    def _ask(self, *, speculate: float = 0) -> tuple[Reading, Ask] | None:
+    def _askable(self) -> Iterator[Reading]:
+        """Give the windows that more may be asked of, in order."""
         held = [reading.held + reading.pending for reading in self._open]
         too_far = sum(held[1:]) >= self._crew.size * PAGES_AHEAD
         for index, reading in enumerate(self._open):
             if reading.error is not None or (index and too_far):
-                return None  # what comes after a failure will not be emitted; what waits costs memory
+                return  # what comes after a failure will not be emitted; what waits costs memory
+            yield reading
+
+    @staticmethod
+    def _ask(readings: Iterable[Reading], *, speculate: float = 0) -> tuple[Reading, Ask] | None:
+        for reading in readings:
             ask = reading.ask(speculate=speculate)
             if ask is not None:
                 return reading, ask
