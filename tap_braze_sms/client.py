@@ -114,6 +114,11 @@ class BrazeClient:
         )
         _keep_queries_out_of_the_log()
 
+    @property
+    def requests_left(self) -> int | None:
+        """Requests that this plugin may still make before the rate limit's reset; None: not known yet."""
+        return self._budget.left(self._connection.rate_limit_share)
+
     def get(
         self,
         params: Sequence[tuple[str, str | int]],

@@ -131,6 +131,15 @@ class Reading:
         """About how many records the window has."""
         return max((page.offset + page.count for page in self._pages), default=0)
 
+    @property
+    def share(self) -> float:
+        """About the part of the window that is read, from 0 to 1."""
+        if self._at_bottom or not self._pages:
+            return float(self._at_bottom)
+        since, end = times.moment(self.window.since), times.moment(self.window.end)
+        oldest = times.moment(min(page.oldest for page in self._pages))
+        return min(1.0, max(0.0, (end - oldest) / (end - since)))
+
     def rows(self) -> Iterator[list[Row]]:
         """Give what was read: wanted instants only, oldest first, nothing twice."""
         pages, self._pages = self._pages, []

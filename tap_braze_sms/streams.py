@@ -20,6 +20,7 @@ from tap_braze_sms.checkpoint import Checkpoint
 from tap_braze_sms.client import LARGEST_REMOVAL
 from tap_braze_sms.crew import Crew
 from tap_braze_sms.messages import BufferedWriter, LoaderGoneError
+from tap_braze_sms.progress import Progress
 from tap_braze_sms.records import Page, PageReader, Row, digits
 from tap_braze_sms.walk import Stretch, Walk
 from tap_braze_sms.windows import Planner
@@ -30,7 +31,7 @@ else:
     from typing_extensions import override
 
 if t.TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from singer_sdk.helpers._batch import BatchConfig
     from singer_sdk.helpers.types import Context, Record
@@ -48,6 +49,7 @@ class BrazeStream(Stream):
 
     _tap: TapBrazeSMS
     _version_to_activate: int | None = None
+    _progress: Progress | None = None
     schema = StreamSchema(SchemaDirectory(SCHEMAS))
 
     @override
@@ -123,7 +125,19 @@ class BrazeStream(Stream):
             self._tap.message_writer.flush()
 
     def _crew(self) -> Crew[t.Any, t.Any]:
-        return Crew(self.config["max_parallel_requests"], self._tap.stop, self._flush)
+        return Crew(self.config["max_parallel_requests"], self._tap.stop, self._before_waiting)
+
+    def _before_waiting(self) -> None:
+        self._flush()
+        if self._progress:
+            self._progress.tell()
+
+    def _begun(self, share: Callable[[], float], requests: Callable[[], int]) -> Progress:
+        """Begin to tell how far this stream is."""
+        client = self._tap.client
+        left = functools.partial(getattr, client, "requests_left")
+        self._progress = Progress(self.logger, share=share, requests=requests, requests_left=left)
+        return self._progress
 
 
 class InvalidPhoneNumbersStream(BrazeStream):
@@ -199,12 +213,13 @@ class InvalidPhoneNumbersStream(BrazeStream):
             page_size=self.config["page_size"],
             crew=self._crew(),
         )
-        records = 0
-        for stretch in walk:
-            records += len(stretch.rows)
-            yield stretch
-            if checkpoint and stretch.completed:
-                checkpoint.advance(stretch.completed.end)
+        with self._begun(lambda: walk.share, lambda: walk.requests) as progress:
+            for stretch in walk:
+                progress.records += len(stretch.rows)
+                yield stretch
+                progress.tell()
+                if checkpoint and stretch.completed:
+                    checkpoint.advance(stretch.completed.end)
         if checkpoint:
             checkpoint.complete()
         if reader.unknown:
@@ -213,11 +228,11 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 ", ".join(sorted(reader.unknown)),
             )
         self.logger.info(
-            "Read %d records from %s in %d windows, %d requests",
-            records,
+            "Read %d records detected since %s: %d windows, %s",
+            progress.records,
             times.fixed(since),
             walk.windows,
-            walk.requests,
+            progress.summary,
         )
 
     def _fetch(self, reader: PageReader, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
@@ -323,9 +338,13 @@ class PhoneNumberStatusStream(BrazeStream):
     def get_records(self, context: Context | None) -> Iterator[Record]:
         asked = asked_numbers.asked_about(self.config)
         batches = [asked[start : start + self.BATCH] for start in range(0, len(asked), self.BATCH)]
-        with self._crew() as crew:
+        with (
+            self._crew() as crew,
+            self._begun(lambda: progress.records / len(asked), lambda: -(-progress.records // self.BATCH)) as progress,
+        ):
             calls = ((batch, functools.partial(self._look_up, i, batch)) for i, batch in enumerate(batches))
             for batch, (found, checked_at) in crew.in_order(calls):
+                progress.records += len(batch)
                 for phone in batch:
                     detected_at, _, reason = found.get(digits(phone), (None, phone, None))
                     yield {
@@ -335,7 +354,7 @@ class PhoneNumberStatusStream(BrazeStream):
                         "invalid_detected_at": detected_at,
                         "checked_at": checked_at,
                     }
-        self.logger.info("Asked about %d numbers in %d requests", len(asked), len(batches))
+        self.logger.info("Asked about %d numbers: %s", len(asked), progress.summary)
 
     def _look_up(self, index: int, batch: Sequence[str]) -> tuple[dict[str, Row], str]:
         """Give what Braze has of some numbers, by their digits, and when it was asked."""

@@ -63,6 +63,7 @@ class Walk:
         """
         self.requests = 0
         self.windows = 0
+        self._days = 0
         self._plan = plan
         self._fetch = fetch
         self._page_size = page_size
@@ -71,6 +72,12 @@ class Walk:
         self._end_included = False
         self._full = 0
         self._wasted = 0
+
+    @property
+    def share(self) -> float:
+        """The part of the plan's days that is read, from 0 to 1."""
+        days = self._days + sum(reading.share * reading.window.days for reading in self._open)
+        return days / max(1, self._plan.days)
 
     def __iter__(self) -> Iterator[Stretch]:
         """Give rows and the ends of windows, in order of time.
@@ -104,6 +111,7 @@ class Walk:
                 pass
             self._submit()
         self._open.popleft()
+        self._days += head.window.days
         yield Stretch([], completed=head.window)
 
     def _submit(self) -> None:

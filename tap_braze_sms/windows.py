@@ -94,6 +94,8 @@ class Planner:
             if until <= since:
                 self._last = self._next - _DAY
         self._widest = widest
+        #: Days in the whole range.
+        self.days = max(0, (self._last - self._next).days + 1)
         #: Records a day in the window read last; None before the first.
         self.per_day: float | None = None
 

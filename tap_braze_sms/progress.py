@@ -1,0 +1,127 @@
+"""Progress: how far a long run is: a log line now and then, or one live line on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sys
+import time
+import typing as t
+
+if sys.version_info >= (3, 12):
+    from typing import Self, override
+else:
+    from typing_extensions import Self, override
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Seconds between log lines, and between looks of the live line.
+EVERY, EVERY_LIVE = 10.0, 0.5
+
+#: Below this share of the work, what is left of it is anyone's guess.
+LEAST_SHARE = 0.02
+
+_BACK_TO_AN_EMPTY_LINE = "\r\x1b[2K"
+
+
+class Progress(logging.Filter):
+    """Tells how far some work is. Begun when made; used from one thread."""
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        *,
+        share: Callable[[], float],
+        requests: Callable[[], int],
+        requests_left: Callable[[], int | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin.
+
+        Args:
+            logger: Takes the lines.
+            share: Gives the part of the work that is done, from 0 to 1.
+            requests: Gives how many were made for it.
+            requests_left: Gives what is left of the tap's part of the rate limit; None: not known.
+            clock: Gives seconds.
+        """
+        super().__init__()
+        #: Records emitted.
+        self.records = 0
+        self._logger = logger
+        self._share = share
+        self._requests = requests
+        self._requests_left = requests_left
+        self._clock = clock
+        self._began = self._told = clock()
+        # In a scheduler's log, a line drawn over and over would be one line without end.
+        self._is_live = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._handlers = logging.getLogger().handlers[:] if self._is_live else []
+
+    def __enter__(self) -> Self:
+        """Make log lines clear away the live line before them."""
+        for handler in self._handlers:
+            handler.addFilter(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the live line away."""
+        for handler in self._handlers:
+            handler.removeFilter(self)
+        if self._is_live:
+            self._draw("")
+
+    def tell(self) -> None:
+        """Tell, if it is time to."""
+        now = self._clock()
+        if now - self._told < (EVERY_LIVE if self._is_live else EVERY):
+            return
+        self._told = now
+        if self._is_live:
+            columns = shutil.get_terminal_size().columns
+            self._draw(str(self)[: columns - 1])
+        else:
+            self._logger.info("%s", str(self))
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        self._draw("")
+        return True
+
+    def __str__(self) -> str:
+        """Say how far the work is."""
+        share, left = self._share(), self._requests_left()
+        parts = [f"{share:.0%} done", f"{self.records} records", self._pace]
+        if left is not None:
+            parts.append(f"{left} more before the rate limit pauses")
+        if share >= LEAST_SHARE:
+            parts.append(f"about {_duration(self._seconds * (1 - share) / share)} to go")
+        return ", ".join(parts)
+
+    @property
+    def summary(self) -> str:
+        """What the work has taken."""
+        return f"{self._pace}, {self._seconds:.1f} s"
+
+    @property
+    def _seconds(self) -> float:
+        return max(0.001, self._clock() - self._began)
+
+    @property
+    def _pace(self) -> str:
+        requests = self._requests()
+        return f"{requests} requests ({requests / self._seconds:.0f} a second)"
+
+    @staticmethod
+    def _draw(text: str) -> None:
+        sys.stderr.write(_BACK_TO_AN_EMPTY_LINE + text)
+        sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    """Give a duration as people say it."""
+    for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / 3600:.1f} h"

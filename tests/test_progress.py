@@ -1,0 +1,162 @@
+"""Progress: lines in a log, one live line on a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import config_for, run_here
+from simulator import generated
+
+from tap_braze_sms.progress import EVERY, EVERY_LIVE, Progress
+
+LOG = logging.getLogger("tests.progress")
+LINE = re.compile(r"(\d+)% done, (\d+) records, (\d+) requests \(\d+ a second\), (\d+) more before")
+
+
+class Job:
+    """Work whose state a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.share = 0.0
+        self.requests = 0
+        self.left: int | None = None
+
+    def progress(self) -> Progress:
+        return Progress(
+            LOG,
+            share=lambda: self.share,
+            requests=lambda: self.requests,
+            requests_left=lambda: self.left,
+            clock=lambda: self.now,
+        )
+
+
+@pytest.fixture
+def job():
+    return Job()
+
+
+@pytest.fixture
+def lines(caplog):
+    caplog.set_level(logging.INFO, LOG.name)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_a_run_that_is_over_soon_tells_nothing(job, lines):
+    with job.progress() as progress:
+        for _ in range(100):
+            job.now += EVERY / 101
+            progress.tell()
+    assert lines() == []
+
+
+def test_a_long_run_tells_how_far_it_is_every_ten_seconds(job, lines):
+    with job.progress() as progress:
+        for second in range(1, 36):
+            job.now += 1
+            job.share, job.requests, job.left = second / 40, 60 * second, 10_000 - 60 * second
+            progress.records = 1_000 * second
+            progress.tell()
+    rest = "more before the rate limit pauses, about"
+    assert lines() == [
+        f"25% done, 10000 records, 600 requests (60 a second), 9400 {rest} 30 s to go",
+        f"50% done, 20000 records, 1200 requests (60 a second), 8800 {rest} 20 s to go",
+        f"75% done, 30000 records, 1800 requests (60 a second), 8200 {rest} 10 s to go",
+    ]
+
+
+def test_what_is_not_known_is_not_told(job, lines):
+    with job.progress() as progress:
+        job.now += EVERY
+        job.share, job.requests = 0.01, 20
+        progress.tell()
+    assert lines() == ["1% done, 0 records, 20 requests (2 a second)"]
+
+
+@pytest.mark.parametrize("share, said", [(0.5, "10 s"), (0.11, "81 s"), (0.05, "3 min"), (0.02, "8 min")])
+def test_the_time_to_go_is_said_as_people_say_it(job, share, said):
+    progress = job.progress()
+    job.now, job.share = job.now + 10, share
+    assert str(progress).endswith(f"about {said} to go")
+
+
+def test_the_time_to_go_may_be_hours(job):
+    progress = job.progress()
+    job.now, job.share = job.now + 3_600, 0.25
+    assert str(progress).endswith("about 3.0 h to go")
+
+
+def test_the_end_says_what_it_took(job):
+    with job.progress() as progress:
+        job.now, job.requests = job.now + 4, 200
+    assert progress.summary == "200 requests (50 a second), 4.0 s"
+
+
+def test_a_run_tells_its_share_of_the_range_its_budget_and_at_the_end_its_sum(simulator, caplog, monkeypatch):
+    monkeypatch.setattr("tap_braze_sms.progress.EVERY", 0.0)
+    caplog.set_level(logging.INFO)
+    simulator.add(generated(4_000, days=60))
+    simulator.behaviour.rate_limit = 1_000
+    run = run_here(config_for(simulator, rate_limit_share=1))
+    assert len(run.records) == 4_000
+    told = [found for line in caplog.messages if (found := LINE.match(line))]
+    shares, records, requests, left = zip(*(map(int, found.groups()) for found in told), strict=True)
+    assert len(told) > 2
+    for growing in (shares, records, requests):
+        assert list(growing) == sorted(growing)
+    assert shares[0] < shares[-1] <= 100
+    # Answers under way when a line is written are not yet in either.
+    assert all(990 - asked <= rest <= 1_000 for asked, rest in zip(requests, left, strict=True))
+    (summary,) = [line for line in caplog.messages if line.startswith("Read ")]
+    assert re.search(
+        rf"^Read 4000 records detected since .*: \d+ windows, {len(simulator.requests)} requests ", summary
+    )
+
+
+def test_numbers_looked_up_are_told_of_too(simulator, caplog, monkeypatch):
+    monkeypatch.setattr("tap_braze_sms.progress.EVERY", 0.0)
+    caplog.set_level(logging.INFO)
+    phones = [f"+1555010{n:04}" for n in range(500)]
+    run_here(config_for(simulator, phone_numbers=phones))
+    told = [found for line in caplog.messages if (found := LINE.match(line)) and int(found[2])]
+    assert told
+    for share, records, requests in (map(int, found.groups()[:3]) for found in told):
+        assert share == records / 500 * 100 == requests / 10 * 100
+    assert any(line.startswith("Asked about 500 numbers: 10 requests ") for line in caplog.messages)
+
+
+def test_on_a_terminal_one_live_line_makes_room_for_log_lines(simulator, tmp_path):
+    # Long enough, at so many seconds a request one after another, to be told of several times.
+    simulator.add(generated(900, days=3))
+    simulator.behaviour.latency = EVERY_LIVE / 2
+    start = str(dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=3))
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(config_for(simulator, start_date=start, max_parallel_requests=1, page_size=100)))
+    ours, theirs = pty.openpty()
+    tap = [Path(sys.executable).with_name("tap-braze-sms"), "--config", config]
+    with subprocess.Popen(tap, stdout=subprocess.DEVNULL, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        # A terminal whose other end is closed gives an error on Linux, nothing elsewhere.
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 65_536):
+                shown += piece
+    os.close(ours)
+    assert process.returncode == 0
+    *before, last = shown.decode().replace("\r\n", "\n").split("\n")
+    assert "% done, " in "".join(before)
+    for line in before:
+        # What a log line follows on was cleared away, whatever stood there.
+        assert "% done" not in line.split("\r\x1b[2K")[-1]
+    assert last == ""
