@@ -54,6 +54,7 @@ class Scenario:
     contenders: tuple[Contender, ...] = (OURS_16, OURS_10, *OTHERS)
     idle: bool = False  #: measure the run after a completed one
     loader: bool = False  #: measure the way into a warehouse
+    moves: bool = False  #: numbers leave the list while it is read, so each run has a list of its own
 
 
 SLOW = {"latency": LATENCY}
@@ -67,6 +68,7 @@ SCENARIOS = (
         behaviour={"rate_limit": LIMIT, "rate_window": float(LIMIT_WINDOW)},
         contenders=(OURS_10, OURS_HALF, *OTHERS),
     ),
+    Scenario("moving", behaviour={"removals_per_page": 0.4}, moves=True),
     Scenario("few", records=FEW, burst_share=0.8, contenders=(OURS_16,)),
     Scenario("many", records=MANY, burst_share=0.8, contenders=(OURS_16,)),
     Scenario("loading", behaviour=SLOW, contenders=(OURS_10,), loader=True),
@@ -137,7 +139,8 @@ class Bench:
             for number in range(rounds):
                 turn = number % len(scenario.contenders)
                 for contender in scenario.contenders[turn:] + scenario.contenders[:turn]:
-                    self._once(scenario, contender, braze, after=before.get(contender.name))
+                    with simulated(scenario, self.until) if scenario.moves else contextlib.nullcontext(braze) as own:
+                        self._once(scenario, contender, own, after=before.get(contender.name))
                 if scenario.loader:
                     messages = FOLDER / OURS_10.name / contenders.OUTPUT
                     for name, found in loading.measured(braze.url, self._start, messages, environment()).items():
@@ -180,6 +183,8 @@ class Bench:
             time.sleep(LIMIT_WINDOW - time.time() % LIMIT_WINDOW)
         measured = self._run(contender, job)
         seen = json.loads(braze.control("seen"))
+        if scenario.moves:
+            braze.numbers = frozenset(braze.control("numbers").split())
         found = measure.complete(job.folder.glob(contender.output), braze.numbers)
         self._note(
             {
