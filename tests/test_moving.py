@@ -31,7 +31,7 @@ def assert_true(serving: Simulator, before: list[Entry], records: list[dict]) ->
     assert moments == sorted(moments), "out of order"
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("parallel", [1, 16])
 def test_nothing_is_lost_while_numbers_leave_arrive_and_change_places(seed, parallel):
     before = seeded(12_000, days=90, burst_share=0.5, ties=0.2, seed=seed)

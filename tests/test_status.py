@@ -120,26 +120,26 @@ def test_without_numbers_the_stream_is_not_selected_whatever_the_catalog_says(si
     assert {m["stream"] for m in with_numbers.of("SCHEMA")} == {"invalid_phone_numbers", "phone_number_status"}
 
 
-def test_a_file_of_100_000_numbers_is_looked_up_exactly_and_in_modest_batches(simulator, command, tmp_path):
-    listed = seeded(30_000, days=30, ties=0)
+def test_a_file_of_25_000_numbers_is_looked_up_exactly_and_in_modest_batches(simulator, command, tmp_path):
+    listed = seeded(7_500, days=30, ties=0)
     simulator.add(listed)
     invalid = {e.phone.lstrip("+") for e in listed}
-    valid = {f"1{area}556{n:04}" for area in range(200, 208) for n in range(10_000)}
-    asked = random.Random(1).sample(sorted(invalid), 20_000) + sorted(valid)
+    valid = {f"1{area}556{n:04}" for area in (200, 201) for n in range(10_000)}
+    asked = random.Random(1).sample(sorted(invalid), 5_000) + sorted(valid)
     file = tmp_path / "numbers.txt"
     file.write_text("\n".join(asked))
     run = only_status(command, config_for(simulator, phone_numbers_file=str(file), rate_limit_share=1))
     assert run.code == 0, run.log
     assert [r["phone"] for r in run.records] == asked
-    assert [r["phone"] for r in run.records if r["is_invalid"]] == asked[:20_000]
-    assert len(simulator.requests) == 2_000
+    assert [r["phone"] for r in run.records if r["is_invalid"]] == asked[:5_000]
+    assert len(simulator.requests) == 500
     assert simulator.max_under_way <= 8
 
 
 def test_lookups_pass_faults_and_stay_within_the_budget(simulator, command):
     simulator.behaviour.fault_rate = 0.125
     simulator.behaviour.rate_limit = 20
-    simulator.behaviour.rate_window = 3
+    simulator.behaviour.rate_window = 1
     asked = [f"1202555{n:04}" for n in range(1_000)]
     run = only_status(command, config_for(simulator, phone_numbers=asked, rate_limit_share=0.5))
     assert run.code == 0, run.log
