@@ -42,152 +42,126 @@ _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f.]*:[0-9a-f
 _HIDDEN = ("api_key", "phone_numbers")
 
 
+def _setting(name: str, kind: th.JSONTypeHelper[t.Any], description: str, **more: t.Any) -> th.Property[t.Any]:  # noqa: ANN401
+    """Declare a setting; its title is its name in words."""
+    title = name.replace("_", " ").capitalize().replace("Api ", "API ").replace("url", "URL")
+    return th.Property(name, kind, description=description, **{"title": title, **more})
+
+
 def _connection(permission: str) -> tuple[th.Property[t.Any], ...]:
     """Settings of the connection to Braze: shared by the tap and the target."""
     return (
-        th.Property(
+        _setting(
             "api_key",
             th.StringType(nullable=False, min_length=1),
+            f"REST API key with the permission {permission}",
             required=True,
             secret=True,
-            title="API key",
-            description=f"REST API key with the permission {permission}",
         ),
-        th.Property(
+        _setting(
             "instance",
             th.StringType(allowed_values=list(INSTANCES)),
-            title="Instance",
-            description="Braze instance whose REST endpoint to call. Exactly one of this and api_url",
+            "Braze instance whose REST endpoint to call. Exactly one of this and api_url",
         ),
-        th.Property(
-            "api_url",
-            th.StringType,
-            title="API URL",
-            description="Any other REST endpoint of Braze. https, except for localhost",
-        ),
-        th.Property(
+        _setting("api_url", th.StringType(), "Any other REST endpoint of Braze. https, except for localhost"),
+        _setting(
             "rate_limit_share",
             th.NumberType(exclusive_minimum=0, maximum=1),
+            "The part of the workspace's hourly rate limit that this plugin may use",
             default=0.5,
-            title="Rate limit share",
-            description="The part of the workspace's hourly rate limit that this plugin may use",
         ),
-        th.Property(
+        _setting(
             "request_timeout",
             th.NumberType(exclusive_minimum=0, maximum=86_400),
+            "Seconds without a sign of life from Braze after which a request is given up",
             default=60,
-            title="Request timeout",
-            description="Seconds without a sign of life from Braze after which a request is given up",
         ),
-        th.Property(
+        _setting(
             "max_attempts",
             th.IntegerType(minimum=1, maximum=20),
+            "Tries of one request before the run fails, 1 to 20",
             default=8,
-            title="Max attempts",
-            description="Tries of one request before the run fails, 1 to 20",
         ),
-        th.Property(
+        _setting(
             "user_agent",
-            th.StringType,
-            title="User agent",
-            description="User-Agent header of every request. Default names this plugin and its version",
+            th.StringType(),
+            "User-Agent header of every request. Default names this plugin and its version",
         ),
     )
 
 
 TAP = th.PropertiesList(
     *_connection("sms.invalid_phone_numbers"),
-    th.Property(
+    _setting(
         "start_date",
         th.StringType(nullable=False),
+        "Earliest detection to read, a date or date-time. A date means midnight UTC",
         required=True,
-        title="Start date",
-        description="Earliest detection to read, a date or date-time. A date means midnight UTC",
     ),
-    th.Property(
+    _setting(
         "end_date",
-        th.StringType,
-        title="End date",
-        description="Read detections before this instant, a date or date-time. Default is up to now",
+        th.StringType(),
+        "Read detections before this instant, a date or date-time. Default is up to now",
     ),
-    th.Property(
-        "reason",
-        th.StringType(min_length=1),
-        title="Reason",
-        description="Read only the numbers that are invalid for this reason",
-    ),
-    th.Property(
+    _setting("reason", th.StringType(min_length=1), "Read only the numbers that are invalid for this reason"),
+    _setting(
         "window_days",
         th.IntegerType(minimum=1, maximum=366),
+        "Widest date window of one request, 1 to 366",
         default=30,
-        title="Window days",
-        description="Widest date window of one request, 1 to 366",
     ),
-    th.Property(
-        "page_size",
-        th.IntegerType(minimum=2, maximum=500),
-        default=500,
-        title="Page size",
-        description="Records per request, 2 to 500",
-    ),
-    th.Property(
+    _setting("page_size", th.IntegerType(minimum=2, maximum=500), "Records per request, 2 to 500", default=500),
+    _setting(
         "lookback_minutes",
         # Two thousand years, and all that a clock can subtract.
         th.IntegerType(minimum=0, maximum=1_000_000_000),
+        "How far before the bookmark an incremental run reads again",
         default=60,
-        title="Lookback minutes",
-        description="How far before the bookmark an incremental run reads again",
     ),
-    th.Property(
+    _setting(
         "max_parallel_requests",
         th.IntegerType(minimum=1, maximum=64),
+        "Requests under way at once, 1 to 64",
         default=8,
-        title="Max parallel requests",
-        description="Requests under way at once, 1 to 64",
     ),
-    th.Property(
+    _setting(
         "emit_activate_version_messages",
-        th.BooleanType,
+        th.BooleanType(),
+        "End a FULL_TABLE run with the message that lets a loader drop rows no longer on the list",
         default=False,
         title="Emit ACTIVATE_VERSION messages",
-        description="End a FULL_TABLE run with the message that lets a loader drop rows no longer on the list",
     ),
-    th.Property(
+    _setting(
         "phone_numbers",
         th.ArrayType(th.StringType(nullable=False)),
-        title="Phone numbers",
-        description="Numbers to ask about for the stream phone_number_status",
+        "Numbers to ask about for the stream phone_number_status",
     ),
-    th.Property(
+    _setting(
         "phone_numbers_file",
         th.StringType(min_length=1),
-        title="Phone numbers file",
-        description="File of numbers to ask about, one a line, or a CSV with a phone column",
+        "File of numbers to ask about, one a line, or a CSV with a phone column",
     ),
 )
 
 TARGET = th.PropertiesList(
     *_connection("sms.invalid_phone_numbers.remove"),
-    th.Property(
+    _setting(
         "phone_property",
         th.StringType(min_length=1),
+        "Property of the records that holds the number to take off the list",
         default="phone",
-        title="Phone property",
-        description="Property of the records that holds the number to take off the list",
     ),
-    th.Property(
+    _setting(
         "skip_bad_numbers",
-        th.BooleanType,
+        th.BooleanType(),
+        "Leave out and count values that are no phone number, instead of stopping at the first",
         default=False,
-        title="Skip bad numbers",
-        description="Leave out and count values that are no phone number, instead of stopping at the first",
     ),
-    th.Property(
+    _setting(
         "dry_run",
-        th.BooleanType,
+        th.BooleanType(),
+        "Count what would be taken off the list, and change nothing",
         default=False,
-        title="Dry run",
-        description="Count what would be taken off the list, and change nothing",
     ),
 )
 
