@@ -78,11 +78,6 @@ def canonical(text: str) -> str:
     return instant.isoformat(timespec="microseconds")
 
 
-def day_of(text: str) -> dt.date:
-    """Give the UTC day of a time in the fixed form."""
-    return dt.date.fromisoformat(text[:10])
-
-
 def midnight(day: dt.date) -> str:
     """Give the first instant of a UTC day in the fixed form."""
     return f"{day.isoformat()}T00:00:00.000000+00:00"
