@@ -15,6 +15,8 @@ PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.
 export UV_SYSTEM_CERTS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
+# Where it is set, each of the many processes that tests and demo start compiles all it imports: half of their time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -22,7 +24,7 @@ export PIP_ROOT_USER_ACTION := ignore
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo test check simulator bench lock clean
+.PHONY: help demo test check coverage newest simulator bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -32,12 +34,27 @@ demo: $(VENV)/demo.stamp ## Braze's simulator → tap → DuckDB under Meltano, 
 	@$(PYTHON_IN_VENV) demo/run.py $(ARGS)
 
 test: check $(VENV)/test.stamp ## Everything CI runs: the checks, then the tests (ARGS go to pytest)
-	@$(PYTHON_IN_VENV) -m pytest -n auto $(ARGS)
+	@$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal $(ARGS)
 
-check: $(VENV)/dev.stamp ## Lint, formatting and types
+check: $(VENV)/dev.stamp ## Lint, formatting, types, who imports whom, and CI's workflows
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --diff
 	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-logo --no-cache
+	@$(VENV)/bin/zizmor --quiet --offline --strict-collection .github
+
+coverage: $(VENV)/coverage.stamp ## Run the tests and list what of the code none of them runs (ARGS go to pytest)
+	@rm -rf .coverage && mkdir .coverage
+	@# Measured, tests take several times as long.
+	@$(VENV)/bin/coverage run -m pytest -n auto --timeout 600 $(ARGS)
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+
+newest: $(VENV)/test.stamp ## Run the tests with the newest singer-sdk, pre-releases included (ARGS go to pytest)
+	@# Whatever is made next puts the pinned version back.
+	@rm $(VENV)/dev.stamp
+	@$(UV) pip install --python $(PYTHON_IN_VENV) --upgrade 'singer-sdk>=0.dev0'
+	@$(PYTHON_IN_VENV) -m pytest -n auto $(ARGS)
 
 simulator: | $(UV) ## Braze on localhost, until Ctrl-C (ARGS="--help" lists its options)
 	@$(PYTHON_IN_VENV) tests/simulator.py $(ARGS)
@@ -45,14 +62,18 @@ simulator: | $(UV) ## Braze on localhost, until Ctrl-C (ARGS="--help" lists its 
 bench: $(VENV)/dev.stamp ## Measure the tap against the simulator
 	@$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)
 
+dist: $(VENV)/dist.stamp ## Build sdist and wheel, and run tests against the wheel on every Python found (ARGS="--help")
+	@$(PYTHON_IN_VENV) tools/dist.py $(ARGS)
+
 lock: | $(UV) ## Move the pinned versions of everything installed here to the newest that fit pyproject.toml
-	@$(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-annotate --group dev --group meltano \
-		--custom-compile-command "make lock" --output-file $(PIN) pyproject.toml
+	@$(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-annotate \
+		--group dev --group coverage --group dist --group meltano --custom-compile-command "make lock" \
+		--output-file $(PIN) pyproject.toml
 
 # Neither .meltano's state nor output/: they may hold what cannot be had again.
 clean: ## Remove all that was installed, caches and what the demo left; keep Meltano's state and your output
 	@rm -rf $(VENV) .venv-bench .meltano/extractors .meltano/loaders output/demo output/bench dist
-	@rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):
@@ -66,6 +87,14 @@ INSTALL = $(UV) pip install --quiet --python $(PYTHON_IN_VENV) --constraint $(PI
 $(VENV)/dev.stamp: pyproject.toml $(PIN) | $(UV)
 	@echo "Installing the project and its tools into $(VENV)"
 	@$(INSTALL) --editable . --group dev
+	@touch $@
+
+$(VENV)/coverage.stamp: $(VENV)/test.stamp
+	@$(INSTALL) --group coverage
+	@touch $@
+
+$(VENV)/dist.stamp: $(VENV)/dev.stamp
+	@$(INSTALL) --group dist
 	@touch $@
 
 # `meltano run` installs plugins, too, but only once: not again after the tap's dependencies have changed.

@@ -5,11 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import re
 import sys
+import typing as t
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable
 
 if sys.version_info >= (3, 11):
     _parse = dt.datetime.fromisoformat
 else:  # the standard library reads only its own output before 3.11
-    from backports.datetime_fromisoformat import datetime_fromisoformat as _parse
+    from backports.datetime_fromisoformat import datetime_fromisoformat  # type: ignore[import-untyped]
+
+    _parse: Callable[[str], dt.datetime] = datetime_fromisoformat
 
 UTC = dt.timezone.utc
 

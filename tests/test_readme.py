@@ -1,0 +1,255 @@
+"""README.md: every block of code in it is parsed, and run where that takes no account."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+from conftest import KEY, config_for
+from meltano_project import Project, executable
+from simulator import digits, generated
+
+from tap_braze_sms import settings
+from tap_braze_sms.tap import TapBrazeSMS
+
+BASH = shutil.which("bash") or "bash"
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "examples/sql/README.md")]
+PAGES += [page for page in [ROOT / "examples" / "dagster" / "README.md"] if page.exists()]
+README = PAGES[0].read_text()
+
+_BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text())
+
+
+def blocks(language, page=None):
+    """Give the blocks in a language, of README.md or of all pages."""
+    found = [
+        (path.name, re.sub(f"^{indent}", "", code, flags=re.MULTILINE))
+        for path in ([page] if page else PAGES)
+        for indent, kind, code in _BLOCK.findall(path.read_text())
+        if kind == language
+    ]
+    return [pytest.param(code, id=f"{name}-{number}") for number, (name, code) in enumerate(found)]
+
+
+def block(marker, language="shell"):
+    """Give the one block of README.md that has something in it."""
+    (code,) = [param.values[0] for param in blocks(language, PAGES[0]) if marker in param.values[0]]
+    return code
+
+
+def test_every_block_says_what_it_is():
+    kinds = {kind for page in PAGES for _, kind, _ in _BLOCK.findall(page.read_text())}
+    assert kinds <= {"shell", "json", "yaml", "sql", "python", "dockerfile", "text", ""}
+
+
+@pytest.mark.parametrize("code", blocks("json"))
+def test_json_is_json(code):
+    json.loads(code)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_is_python(code):
+    compile(code, "README.md", "exec")
+
+
+@pytest.mark.parametrize("code", blocks("shell"))
+def test_shell_is_shell(code):
+    done = subprocess.run([BASH, "-n"], input=code, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_commands_name_what_there_is():
+    names = {plugin["name"] for plugins in PROJECT["plugins"].values() for plugin in plugins}
+    names |= {plugin["name"] for param in blocks("yaml", PAGES[0]) for plugin in yaml.safe_load(param.values[0])}
+    jobs = {job["name"] for job in PROJECT["jobs"]}
+    schedules = {schedule["name"] for schedule in PROJECT["schedules"]}
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    shell = "\n".join(param.values[0] for param in [*blocks("shell", PAGES[0]), *blocks("text", PAGES[0])])
+    shell = re.sub(r"\s#.*", "", shell)
+    run = {word for line in re.findall(r"meltano run (.*)", shell) for word in line.split()}
+    assert run
+    assert {word for word in run if word not in names | jobs} <= {"--state-id-suffix", "backfill-2025-q1"}
+    assert set(re.findall(r"meltano schedule run (\S+)", shell)) <= schedules
+    assert set(re.findall(r"`make ([a-z-]+)", README) + re.findall(r"^make ([a-z-]+)", shell, re.MULTILINE)) <= targets
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        text = page.read_text()
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if not path.startswith("http"):
+                file = page.parent / path if path else page
+                assert file.exists(), f"{page.name}: {target}"
+                if anchor:
+                    titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+                    assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_the_configuration_is_one():
+    config = json.loads(block("your-rest-api-key", "json"))
+    assert settings.complete(config, settings.TAP.to_dict()) == []
+
+
+def test_plugins_to_add_fit_the_project():
+    known = {plugin["name"]: plugin for plugins in PROJECT["plugins"].values() for plugin in plugins}
+    added = [plugin for param in blocks("yaml", PAGES[0]) for plugin in yaml.safe_load(param.values[0])]
+    assert len(added) > 2
+    for plugin in added:
+        parent = known.get(plugin.get("inherit_from"))
+        assert parent or {"name", "namespace", "pip_url", "executable"} <= plugin.keys()
+        assert plugin["name"] not in known
+        if parent:
+            config = {"start_date": "2026-01-01", **plugin["config"]}
+            assert settings.complete(config, settings.TAP.to_dict()) == []
+            TapBrazeSMS(config=config, parse_env_config=False)
+
+
+def test_the_query_gives_one_row_a_number():
+    with duckdb.connect() as warehouse:
+        warehouse.execute("CREATE SCHEMA braze")
+        warehouse.execute(
+            "CREATE TABLE braze.invalid_phone_numbers (phone TEXT, invalid_detected_at TIMESTAMP, reason TEXT)"
+        )
+        warehouse.execute(
+            "INSERT INTO braze.invalid_phone_numbers VALUES ('+15550100001', '2026-01-01', 'deactivated'),"
+            " ('15550100001', '2026-02-01', NULL), ('15550100002', '2026-01-15', 'provider_error')"
+        )
+        rows = warehouse.execute(block("QUALIFY", "sql")).fetchall()
+    assert sorted(rows, key=str) == [
+        ("15550100001", dt.datetime(2026, 2, 1), None),  # noqa: DTZ001 (DuckDB's are naive)
+        ("15550100002", dt.datetime(2026, 1, 15), "provider_error"),  # noqa: DTZ001
+    ]
+
+
+class Shell:
+    """Runs README's lines in a folder, with the project's commands and loaders to be found."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        programs = folder / "bin"
+        programs.mkdir()
+        for kind, name in {"extractors": "tap-braze-sms", "loaders": "target-postgres"}.items():
+            (programs / name).symlink_to(executable(kind, name))
+        (programs / "target-braze-sms").symlink_to(Path(sys.executable).with_name("target-braze-sms"))
+        (programs / "meltano").symlink_to(Path(sys.executable).with_name("meltano"))
+        foreign = re.compile("(MELTANO|TAP|TARGET)_")
+        self.environment = {name: value for name, value in os.environ.items() if not foreign.match(name)}
+        self.environment |= {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+
+    def __call__(self, code, folder=None):
+        done = subprocess.run(
+            [BASH, "-e", "-o", "pipefail", "-c", code],
+            cwd=folder or self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def write(self, name, **config):
+        (self.folder / name).write_text(json.dumps(config))
+
+
+@pytest.fixture
+def shell(tmp_path):
+    return Shell(tmp_path)
+
+
+@pytest.fixture
+def asked(server):
+    import psycopg
+
+    def ask(sql):
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    return ask
+
+
+def loader(server, schema):
+    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    return {"sqlalchemy_url": url, "default_target_schema": schema, "use_copy": True}
+
+
+@pytest.mark.timeout(240)
+def test_without_a_runner_each_run_goes_on_from_the_state_of_the_last(shell, simulator, server, asked):
+    simulator.add(generated(300, days=20))
+    shell.write("config.json", **config_for(simulator))
+    shell.write("target.json", **loader(server, "by_hand"))
+    pipe = block("--state state.json")
+    assert "state.json" in pipe
+    shell(pipe.replace(" --state state.json", "", 1))
+    simulator.detect(5, minutes=3)
+    simulator.requests.clear()
+    shell(pipe)
+    assert len(simulator.requests) <= 2
+    assert asked("SELECT count(*) FROM by_hand.invalid_phone_numbers") == [(305,)]
+
+
+@pytest.mark.timeout(240)
+def test_a_backfill_beside_the_schedule_reads_its_range_and_leaves_the_schedules_state_alone(
+    tmp_path, shell, simulator, server, asked
+):
+    backfill = block("--state-id-suffix")
+    simulator.add(generated(400, days=200, until=dt.datetime(2025, 6, 1, tzinfo=dt.timezone.utc)))
+    first, end = (
+        dt.datetime.fromisoformat(day).replace(tzinfo=dt.timezone.utc) for day in ("2025-01-01", "2025-04-01")
+    )
+    assert all(str(moment.date()) in backfill for moment in (first, end))
+    project = Project(
+        tmp_path / "project",
+        {
+            "TAP_BRAZE_SMS_API_KEY": KEY,
+            "TAP_BRAZE_SMS_API_URL": simulator.url,
+            "TAP_BRAZE_SMS_START_DATE": "2024-01-01",
+            "TARGET_POSTGRES_SQLALCHEMY_URL": loader(server, "")["sqlalchemy_url"],
+            "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "backfilled",
+            "MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}",
+        },
+    )
+    shell(backfill, project.folder)
+    wanted = sorted(entry.detected_at for entry in simulator.entries() if first <= entry.detected_at < end)
+    assert 100 < len(wanted) < 300
+    loaded = asked("SELECT invalid_detected_at AT TIME ZONE 'UTC' FROM backfilled.invalid_phone_numbers ORDER BY 1")
+    assert [moment for (moment,) in loaded] == wanted
+    states = [path.parent.name for path in (tmp_path / "state").rglob("state.json")]
+    assert states == ["dev:tap-braze-sms-to-target-postgres:backfill-2025-q1"]
+
+
+def test_curl_reaches_the_simulator(shell, simulator):
+    if shutil.which("curl") is None:
+        pytest.skip("needs curl")
+    # Within the days that the line asks for.
+    simulator.add(generated(50, days=20, until=dt.datetime(2026, 1, 31, tzinfo=dt.timezone.utc)))
+    lines = block("curl").partition("\n")[2].replace("http://127.0.0.1:8123", simulator.url)
+    answers = shell(lines.replace("simulator-key", KEY))
+    listed, changed = json.JSONDecoder().raw_decode(answers)[0], simulator.behaviour
+    assert len(listed["sms"]) == 5
+    assert (changed.removals_per_page, changed.fault_rate) == (0.4, 0.1)
+
+
+def test_verified_numbers_go_back_from_a_file(shell, simulator):
+    entries = generated(3, days=2)
+    simulator.add(entries)
+    shutil.copy(ROOT / "tests" / "data" / "reverified.singer", shell.folder / "verified.singer")
+    shell.write("target.json", api_key=KEY, api_url=simulator.url)
+    (line,) = [line for line in block("target-braze-sms --config target.json").splitlines() if "target-braze" in line]
+    shell(line)
+    text = (shell.folder / "verified.singer").read_text()
+    named = {digits(phone) for phone in re.findall(r'"phone": ?"([^"]+)"', text)}
+    assert {digits(phone) for post in simulator.removal_posts for phone in post} == named
