@@ -24,17 +24,22 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo test check coverage newest simulator bench dist lock clean
+.PHONY: help demo test test-all test-dagster check coverage newest simulator bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
 
-demo: $(VENV)/demo.stamp ## Braze's simulator → tap → DuckDB under Meltano, twice, and verified numbers back to Braze
+demo: $(VENV)/demo.stamp ## Braze's simulator → tap → DuckDB under Meltano, twice, numbers back to Braze, a chart
 	@$(PYTHON_IN_VENV) demo/run.py $(ARGS)
 
-test: check $(VENV)/test.stamp ## Everything CI runs: the checks, then the tests (ARGS go to pytest)
+test: check $(VENV)/test.stamp ## The checks, then the tests (ARGS go to pytest)
 	@$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal $(ARGS)
+
+test-all: test test-dagster ## The same, and the tests of examples/dagster: all that CI runs
+
+test-dagster: $(VENV)/dev.stamp ## The Dagster example on simulated workspaces, in an environment of its own
+	@$(MAKE) -C examples/dagster test
 
 check: $(VENV)/dev.stamp ## Lint, formatting, types, who imports whom, and CI's workflows
 	@$(VENV)/bin/ruff check
@@ -72,7 +77,7 @@ lock: | $(UV) ## Move the pinned versions of everything installed here to the ne
 
 # Neither .meltano's state nor output/: they may hold what cannot be had again.
 clean: ## Remove all that was installed, caches and what the demo left; keep Meltano's state and your output
-	@rm -rf $(VENV) .venv-bench .meltano/extractors .meltano/loaders output/demo output/bench dist
+	@rm -rf $(VENV) .venv-bench examples/dagster/.venv .meltano/extractors .meltano/loaders output/demo output/bench dist
 	@rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

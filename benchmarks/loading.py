@@ -12,7 +12,7 @@ import time
 import typing as t
 from pathlib import Path
 
-from contenders import API_KEY, PARALLEL, PROJECT
+from contenders import API_KEY, MOST, PROJECT
 
 if t.TYPE_CHECKING:
     import datetime as dt
@@ -36,7 +36,7 @@ def measured(url: str, start: dt.date, messages: Path, environment: dict[str, st
         "TAP_BRAZE_SMS_API_KEY": API_KEY,
         "TAP_BRAZE_SMS_API_URL": url,
         "TAP_BRAZE_SMS_START_DATE": str(start),
-        "TAP_BRAZE_SMS_MAX_PARALLEL_REQUESTS": str(PARALLEL),
+        "TAP_BRAZE_SMS_MAX_PARALLEL_REQUESTS": str(MOST),
         "TARGET_DUCKDB_FILEPATH": str(warehouse),
         # Bookmarks apart from the project's own.
         "MELTANO_DATABASE_URI": f"sqlite:///{FOLDER / 'meltano.db'}",

@@ -32,6 +32,7 @@ TITLES = {
     "few": "Few records, for their memory",
     "many": "Many records, for their memory",
     "loading": "Into a warehouse, 150 ms a request",
+    "loading_many": "Into a warehouse, five times as many records",
 }
 GLANCE = {
     "spread": "spread over a year",
@@ -41,6 +42,8 @@ GLANCE = {
     "idle": "nothing new",
     "moving": "moving list",
 }
+#: Where others than contenders are measured, and what their ratios refer to.
+LOADING = {"loading": "loader_alone", "loading_many": "loader_alone"}
 NAMES = {contender.name: contender.title for contender in ALL} | {
     "loader_alone": "target-duckdb alone, the same messages from a file",
     "pipe": "`tap-braze-sms | target-duckdb`",
@@ -90,7 +93,8 @@ NOTES = {
     ),
     "loading": (
         "The tap's messages go to a file; the loader alone reads them from there, without Meltano and with it: what "
-        "Meltano itself takes, to start and to carry each line.\n"
+        "Meltano itself takes, to start and to carry each line. target-duckdb loads 100,000 records at once; until it "
+        "has them it only collects, so of so many the tap's time comes on top.\n"
     ),
 }
 
@@ -114,7 +118,7 @@ class Results:
 
     def ratio(self, scenario: str, contender: str) -> str:
         """Say how many times as long as the reference a contender takes; nothing where it did not get there."""
-        runs, reference = self.of(scenario, contender), self.of(scenario, REFERENCE.name)
+        runs, reference = self.of(scenario, contender), self.of(scenario, LOADING.get(scenario, REFERENCE.name))
         if not runs or not reference:
             return ""
         if failed(runs):
@@ -201,7 +205,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("requests", lambda runs: f"{middle(runs, 'requests'):,.0f}"),
         *OUTCOME,
     ),
-    "loading": (("seconds", seconds), ("records", lambda runs: f"{middle(runs, 'written'):,.0f}")),
+    **dict.fromkeys(LOADING, (("seconds", seconds), ("records", lambda runs: f"{middle(runs, 'written'):,.0f}"))),
 }
 
 
@@ -294,8 +298,9 @@ def markdown(facts: dict[str, t.Any]) -> str:
         if results.within(scenario):
             parts += details(results, scenario)
     parts += [*cpu_per_record(results), *memory(results)]
-    if results.within("loading"):
-        parts += details(results, "loading")
+    for scenario in LOADING:
+        if results.within(scenario):
+            parts += details(results, scenario)
     return "\n".join(part for part in (*parts, setup) if part)
 
 

@@ -71,7 +71,8 @@ SCENARIOS = (
     Scenario("moving", behaviour={"removals_per_page": 0.4}, moves=True),
     Scenario("few", records=FEW, burst_share=0.8, contenders=(OURS_16,)),
     Scenario("many", records=MANY, burst_share=0.8, contenders=(OURS_16,)),
-    Scenario("loading", behaviour=SLOW, contenders=(OURS_10,), loader=True),
+    Scenario("loading", behaviour=SLOW, contenders=(OURS_16,), loader=True),
+    Scenario("loading_many", records=5 * RECORDS, behaviour=SLOW, contenders=(OURS_16,), loader=True),
 )
 
 
@@ -142,7 +143,7 @@ class Bench:
                     with simulated(scenario, self.until) if scenario.moves else contextlib.nullcontext(braze) as own:
                         self._once(scenario, contender, own, after=before.get(contender.name))
                 if scenario.loader:
-                    messages = FOLDER / OURS_10.name / contenders.OUTPUT
+                    messages = FOLDER / OURS_16.name / contenders.OUTPUT
                     for name, found in loading.measured(braze.url, self._start, messages, environment()).items():
                         self._note({"scenario": scenario.name, "contender": name, **found})
         for name in {contender.output for contender in ALL}:
