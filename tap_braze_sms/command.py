@@ -106,6 +106,8 @@ class ObjectFile(click.File):
             text = super().convert(value, param, ctx).read()
             if not isinstance(json.loads(text), dict | None):
                 problem = "it is no object"
+        except click.BadParameter as error:
+            problem = error.message.rpartition(": ")[2]
         except ValueError as error:
             problem = f"it is not JSON: {error}"
         if problem:

@@ -85,7 +85,11 @@ class BrazePlugin(PluginBase):
         # version 0.54 (meltano/sdk#3769).
         self.append_builtin_config(self.config_jsonschema)
         found = find_dotenv(usecwd=True) or os.devnull
-        return parse_environment_config(self.config_jsonschema, self._env_var_prefix, found)
+        try:
+            return parse_environment_config(self.config_jsonschema, self._env_var_prefix, found)
+        except UnicodeDecodeError:
+            msg = f"{found}: it is not UTF-8 text"
+        raise ConfigurationError(msg)
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

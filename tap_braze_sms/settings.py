@@ -201,7 +201,7 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
     for name in config.keys() & schema["properties"].keys():
         config[name] = _plain(config[name], schema["properties"][name].get("type", ()))
     wrong: dict[str, str] = {}
-    for error in JSONSchemaValidator(schema).iter_errors(config):
+    for error in JSONSchemaValidator(_sound(schema)).iter_errors(config):
         name, problem = _explain(error, schema)
         wrong.setdefault(name, problem)
     for name, problem in _check_headers(config):
@@ -228,6 +228,14 @@ def environment_problem(environment: t.Mapping[str, str], prefix: str, schema: d
         except ValueError:
             return f"{name}: got {text!r} in {prefix}{name.upper()}, takes {_takes(prop)}"
     return None
+
+
+def _sound(schema: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Leave out the bare text "null" that the SDK lists among schemas: a validator fails on it."""
+    sound = {name: _sound(part) if isinstance(part, dict) else part for name, part in schema.items()}
+    if "anyOf" in schema:
+        sound["anyOf"] = [_sound(part) for part in schema["anyOf"] if isinstance(part, dict)]
+    return sound
 
 
 def _plain(value: object, kinds: t.Sequence[str]) -> object:
@@ -268,10 +276,9 @@ def _takes(prop: dict[str, t.Any]) -> str:  # noqa: PLR0911 (one for each kind)
     if "enum" in prop:
         return "one of " + ", ".join(map(str, prop["enum"]))
     if "integer" in kinds:
-        bounds = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        return f"a whole number {bounds}" if low is not None else "a whole number"
+        return "a whole number" + (f" from {low} to {high}" if high is not None else "")
     if "number" in kinds:
-        return "a number above 0" + (f" and at most {high}" if high is not None else "")
+        return "a number" + (f" above 0 and at most {high}" if high is not None else "")
     if "boolean" in kinds:
         return "true or false"
     if "array" in kinds:

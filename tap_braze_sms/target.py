@@ -8,9 +8,9 @@ import typing as t
 from collections import Counter, deque
 
 from singer_sdk import BatchSink, Target
-from singer_sdk.exceptions import DataError, InvalidInputLine
+from singer_sdk.exceptions import DataError, InvalidInputLine, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import TARGET_BATCH_SIZE_ROWS_CONFIG, PluginCapabilities
-from singer_sdk.io_base import SingerReader
+from singer_sdk.io_base import SingerMessageType, SingerReader
 
 from tap_braze_sms import settings
 from tap_braze_sms.asked_numbers import is_number
@@ -29,6 +29,9 @@ if t.TYPE_CHECKING:
     from singer_sdk.helpers._batch import BaseBatchFileEncoding
 
 
+KINDS = tuple(SingerMessageType)
+
+
 class DiscreetReader(SingerReader):
     """Reads messages; its errors count lines instead of quoting them."""
 
@@ -36,6 +39,8 @@ class DiscreetReader(SingerReader):
         """Begin before the first line."""
         super().__init__()
         self._line = 0
+        #: Streams that a SCHEMA was read of.
+        self._streams: list[object] = []
 
     @override
     def deserialize_json(self, line: str) -> dict[str, t.Any]:
@@ -44,10 +49,22 @@ class DiscreetReader(SingerReader):
             message = json.loads(line)
         except ValueError:
             message = None
-        if isinstance(message, dict):
-            return message
-        msg = f"line {self._line} of the input is no Singer message: it is not a JSON object"
-        raise InvalidInputLine(msg)
+        kind = message.get("type") if isinstance(message, dict) else None
+        problem = None
+        if kind not in KINDS:
+            problem = f"is no Singer message, a JSON object whose type is {' or '.join(KINDS)}"
+        elif kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict):
+            problem = "has no record, a JSON object"
+        if problem:
+            msg = f"line {self._line} of the input {problem}"
+            raise InvalidInputLine(msg)
+        # Where nothing is known of a stream, the SDK would fail with a bare KeyError.
+        if kind == SingerMessageType.SCHEMA:
+            self._streams.append(message.get("stream"))
+        elif kind != SingerMessageType.STATE and message.get("stream") not in self._streams:
+            msg = f"line {self._line} of the input, {kind}, comes before the SCHEMA of its stream"
+            raise RecordsWithoutSchemaException(msg)
+        return t.cast("dict[str, t.Any]", message)
 
     @staticmethod
     @override
@@ -65,6 +82,9 @@ class RemovalSink(BatchSink):
     #: Only one property is read, and what others hold may be personal: an error of the
     #: SDK's would quote it.
     validate_schema = False
+
+    #: No rows are kept here that a new version could replace.
+    process_activate_version_messages = False
 
     def __init__(
         self,

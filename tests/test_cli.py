@@ -512,6 +512,31 @@ def test_a_stream_that_is_not_selected_is_not_read(command, simulator, config, c
     assert simulator.requests == []
 
 
+@pytest.mark.parametrize("asked", [[], ["+12005550001"]])
+def test_a_catalog_as_it_was_discovered_changes_nothing(command, config, since, asked):
+    config["phone_numbers"] = asked
+    run = command(NAME, config=config, catalog=discovered(command, config=config))
+    assert run.code == 0, run.log
+    plain = command(NAME, config=config)
+    assert run.of("SCHEMA") == plain.of("SCHEMA")
+    assert run.bookmark == plain.bookmark
+    streams = Counter(message["stream"] for message in run.of("RECORD"))
+    assert streams == Counter({STREAM: len(since), "phone_number_status": len(asked)})
+    assert run.records[: len(since)] == plain.records[: len(since)]
+
+
+@pytest.mark.parametrize("others", [[], ["phone_number_status"], ["another_stream"]])
+def test_a_stream_that_is_not_in_the_catalog_is_not_read_and_that_is_told(command, simulator, config, catalog, others):
+    entry = entry_of(catalog)
+    catalog["streams"] = [entry | {"stream": name, "tap_stream_id": name} for name in others]
+    run = command(NAME, config=config, catalog=catalog, state=state_of("2026-02-20T00:00:00Z"))
+    assert run.code == 0, run.log
+    assert f"Skipping deselected stream '{STREAM}'" in run.log
+    assert {message["type"] for message in run.messages} == {"STATE"}
+    assert run.bookmark == "2026-02-20T00:00:00Z"
+    assert simulator.requests == []
+
+
 # Stream maps, flattening, batches
 
 
@@ -599,6 +624,20 @@ def test_batch_files_hold_all_records(command, config, since, tmp_path, maps):
             counts[mark] = emitted
             assert sum(row[0] < mark for row in wanted) <= emitted
     assert len(counts) >= len(messages)
+
+
+def test_batch_files_do_not_mix_two_streams_of_one(command, simulator, config, tmp_path):
+    storage = {"root": str(tmp_path / "batches")}
+    batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": storage}
+    maps = {"copy": {"__source__": STREAM}, "deactivated": {"__source__": STREAM}}
+    run = command(NAME, config=config | {"batch_config": batches, "stream_maps": maps})
+    assert run.code == 1
+    (error,) = run.errors
+    assert error.startswith(f"stream {STREAM} is mapped to 3 streams, which BATCH files cannot hold apart: take")
+    assert "Traceback" not in run.log
+    assert {message["type"] for message in run.messages} <= {"SCHEMA", "STATE"}
+    assert run.bookmark is None
+    assert simulator.requests == []
 
 
 # The log

@@ -6,15 +6,17 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import random
 import signal
 from pathlib import Path
 
 import pytest
-from conftest import Process, Run, bookmark_of, config_for, row_of, rows_of, run_here
+from conftest import PATIENCE, Process, Run, bookmark_of, config_for, row_of, rows_of, run_here
 from simulator import Entry, Simulator, seeded
 
 from tap_braze_sms.client import BrazeClient
+from tap_braze_sms.pages import Reading
 from tap_braze_sms.tap import TapBrazeSMS
 
 #: Seconds after a signal in which a run has to have ended.
@@ -168,8 +170,6 @@ def test_a_signal_ends_the_run_while_the_loader_does_not_read(command, simulator
     process = command.start("tap-braze-sms", config=config | maps, keep=True)
     process.until_held_back()
     process.send(signum)
-    if maps:
-        process.send(signum)  # a second one changes nothing
     assert process.wait(PROMISED) == 128 + signum
     # This one end may cut a line: nobody took it.
     run = Run(process.code, whole_lines(process.stdout.read()), process.log)
@@ -185,6 +185,17 @@ def test_after_a_signal_a_loader_that_reads_again_gets_whole_lines_and_a_state(c
     run = process.finish()
     assert_ended_by(run, signal.SIGTERM)
     assert len(run.records) < len(many)
+    assert_completed_by_the_next(command, simulator, config, run, many)
+
+
+def test_a_second_signal_changes_nothing(command, simulator, config, many):
+    process = command.start("tap-braze-sms", config=config, keep=True)
+    process.until_held_back()
+    # In this order the first is handled first, also where both have come: Python goes by their numbers.
+    process.send(signal.SIGINT)
+    process.send(signal.SIGTERM)
+    run = process.finish()
+    assert_ended_by(run, signal.SIGINT)
     assert_completed_by_the_next(command, simulator, config, run, many)
 
 
@@ -259,6 +270,29 @@ def test_a_loader_that_is_gone_ends_the_run_with_one_line(command, config, lines
     assert "Traceback" not in run.log
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(command, config):
+    log = command.folder / "log"
+    with Path(os.devnull).open("rb") as nothing, Path("/dev/full").open("wb") as full, log.open("wb") as errors:
+        descriptors = (nothing.fileno(), full.fileno(), errors.fileno())
+        arguments = command.arguments("tap-braze-sms", config=config)
+        _, poll = command.launch(arguments, dict(os.environ), command.folder, descriptors)
+        assert poll(PATIENCE) == 1
+    run = Run(1, b"", log.read_text())
+    assert run.errors == ["the standard output cannot be written: No space left on device"]
+    assert "Traceback" not in run.log
+
+
+def test_batch_files_that_cannot_be_written_end_the_run_with_one_line(command, config, tmp_path):
+    (tmp_path / "file").touch()
+    encoding, storage = {"format": "jsonl", "compression": "gzip"}, {"root": str(tmp_path / "file" / "batches")}
+    run = command("tap-braze-sms", config=config | {"batch_config": {"encoding": encoding, "storage": storage}})
+    assert run.code == 1
+    assert run.errors == [f"{storage['root']}: Not a directory"]
+    assert "Traceback" not in run.log
+    assert run.of("BATCH") == []
+
+
 def test_a_loader_that_is_slow_holds_the_tap_back(command, simulator, config):
     process = command.start("tap-braze-sms", config=config | {"max_parallel_requests": 2}, keep=True)
     process.until_held_back()
@@ -295,3 +329,17 @@ def test_an_error_in_a_worker_ends_the_run_after_all_that_lies_before_it(simulat
     again = run_here(config, state=run.state)
     assert set(rows) | set(rows_of(again.records)) == set(map(row_of, many))
     assert rows_of(again.records)[0][0] >= run.bookmark
+
+
+def test_a_window_that_asks_for_nothing_more_though_it_is_not_complete_ends_the_run(config, monkeypatch):
+    ask, calls = Reading.ask, []
+
+    def fall_silent(self, *, speculate=0):
+        calls.append(self)
+        return ask(self, speculate=speculate) if len(calls) < 20 else None
+
+    monkeypatch.setattr(Reading, "ask", fall_silent)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(RuntimeError, match="nothing is under way, yet it is not"):
+        TapBrazeSMS(config=config).sync_all()
+    assert Run(1, out.getvalue().encode(), "").messages[-1]["type"] == "STATE"

@@ -1,8 +1,10 @@
-"""README.md: every block of code in it is parsed, and run where that takes no account."""
+"""README.md and the pages beside it: every block of code is parsed, and run where that takes no account."""
 
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import hashlib
 import json
 import os
 import re
@@ -14,7 +16,7 @@ from pathlib import Path
 import duckdb
 import pytest
 import yaml
-from conftest import KEY, config_for
+from conftest import KEY, config_for, row_of, rows_of
 from meltano_project import Project, executable
 from simulator import digits, generated
 
@@ -26,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "examples/sql/README.md")]
 PAGES += [page for page in [ROOT / "examples" / "dagster" / "README.md"] if page.exists()]
 README = PAGES[0].read_text()
+SECURITY = PAGES[1]
 
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -101,6 +104,54 @@ def test_links_lead_somewhere():
 def test_the_configuration_is_one():
     config = json.loads(block("your-rest-api-key", "json"))
     assert settings.complete(config, settings.TAP.to_dict()) == []
+
+
+SALT = "a salt for tests, and nothing else"
+
+
+def salted(phone):
+    return hashlib.sha256((SALT + phone.removeprefix("+")).encode()).hexdigest()
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["records", "batches"])
+def test_the_stream_map_hashes_numbers_before_they_leave_the_tap(command, simulator, tmp_path, batched):
+    entries = list(generated(200, days=20))
+    simulator.add(entries)
+    asked = [entries[0].phone, "+12005559876"]
+    (config,) = [json.loads(param.values[0]) for param in blocks("json", SECURITY)]
+    keyed = config["stream_maps"]["invalid_phone_numbers"]
+    config["stream_maps"]["phone_number_status"] = keyed | {"__key_properties__": ["phone_hash"]}
+    config |= config_for(simulator, phone_numbers=asked)
+    if batched:
+        encoding, storage = {"format": "jsonl", "compression": "gzip"}, {"root": str(tmp_path / "batches")}
+        config["batch_config"] = {"encoding": encoding, "storage": storage}
+    name, salt = re.search(r"export (\w+)='(.*)'", SECURITY.read_text()).groups()
+    run = command("tap-braze-sms", "--config=ENV", config=config, env={**os.environ, name: salt.replace("…", SALT)})
+    assert run.code == 0, run.log
+    schemas = {message["stream"]: message for message in run.of("SCHEMA")}
+    assert schemas["invalid_phone_numbers"]["key_properties"] == ["phone_hash", "invalid_detected_at"]
+    assert schemas["phone_number_status"]["key_properties"] == ["phone_hash"]
+    assert not any("phone" in message["schema"]["properties"] for message in schemas.values())
+    files = b"".join(gzip.decompress(path.read_bytes()) for path in tmp_path.glob("batches/*"))
+    records = [json.loads(line) for line in files.splitlines()] if batched else run.records
+    assert len(run.of("BATCH")) == 2 * batched
+    listed, found = ([r for r in records if ("checked_at" in r) == looked_up] for looked_up in (False, True))
+    assert {tuple(sorted(record)) for record in listed} == {("invalid_detected_at", "phone_hash", "reason")}
+    rows = rows_of([record | {"phone": record["phone_hash"]} for record in listed])
+    assert sorted(rows) == sorted(row_of(entry._replace(phone=salted(entry.phone))) for entry in entries)
+    assert {r["phone_hash"]: r["is_invalid"] for r in found} == {salted(asked[0]): True, salted(asked[1]): False}
+    told = run.out.decode() + files.decode() + run.log
+    assert not [phone for phone in (*asked, *(entry.phone for entry in entries)) if digits(phone) in told]
+    assert SALT not in told
+
+
+def test_a_hashed_number_is_found_by_hashing_it_the_same_way():
+    if shutil.which("sha256sum") is None:
+        pytest.skip("needs sha256sum")
+    (line,) = re.findall(r"`(printf .*)`", SECURITY.read_text())
+    (phone,) = re.findall(r"\d{11}", line)
+    done = subprocess.run([BASH, "-c", line], env={**os.environ, "salt": SALT}, capture_output=True, check=True)
+    assert done.stdout.split()[0].decode() == salted(phone)
 
 
 def test_plugins_to_add_fit_the_project():

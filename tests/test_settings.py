@@ -87,12 +87,29 @@ WRONG: list[tuple[dict, str]] = [
     ({"phone_numbers": "+12125550123"}, "phone_numbers: got a value of type str, takes a list of texts"),
     ({"flattening_enabled": "maybe"}, "flattening_enabled: got 'maybe', takes true or false"),
     ({"stream_maps": []}, "stream_maps: got [], takes an object"),
+    ({"stream_maps": {"__else__": "drop"}}, "stream_maps: got 'drop' at position __else__, takes __NULL__ or null"),
+    (
+        {"faker_config": {"seed": []}},
+        "faker_config: got [] at position seed, takes a number or a text or true or false or null",
+    ),
+    (
+        {"stream_maps": {"invalid_phone_numbers": "md5"}},
+        "stream_maps: got 'md5' at position invalid_phone_numbers, takes __NULL__ or null or an object",
+    ),
+    (
+        {"faker_config": {"locale": 1}},
+        "faker_config: got 1 at position locale, takes a text or a list of texts or null",
+    ),
     (
         {"batch_config": {"encoding": {"format": "xml"}, "storage": {"root": "."}}},
         "batch_config: got 'xml' at position encoding.format, takes one of jsonl, parquet",
     ),
     # Several at once are still one line.
     ({"page_size": 501, "end_date": "never"}, "page_size: got 501, takes a whole number from 2 to 500; end_date: got"),
+    (
+        {"flattening_max_depth": "deep", "end_date": "never"},
+        "flattening_max_depth: got 'deep', takes a whole number; end_date: got",
+    ),
 ]
 
 
@@ -174,10 +191,28 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(command, simulator, opti
     assert f"takes {also}" in run.log
 
 
+@pytest.mark.parametrize("option", ["--state", "--catalog"])
+@pytest.mark.parametrize("path, problem", [("gone.json", "No such file or directory"), (".", "Is a directory")])
+def test_a_state_or_catalog_that_is_not_there_is_told_in_one_line(command, simulator, option, path, problem):
+    run = command("tap-braze-sms", option, path, config=config_for(simulator))
+    assert_one_line(run, simulator, f"{option}: got {path}, which cannot be read: {problem}; takes a file")
+
+
 @pytest.mark.parametrize("path, problem", [("gone.json", "there is no such file"), (".", "Is a directory")])
 def test_a_file_that_is_not_there_is_told_in_one_line(command, simulator, path, problem):
     run = command("tap-braze-sms", "--config", path)
     assert_one_line(run, simulator, f"--config: got {path}, which cannot be read: {problem}; takes ENV or a file")
+
+
+def test_a_env_file_that_is_no_text_stops_the_run_before_any_request(command, simulator):
+    given = config_for(simulator, api_key=SECRET, start_date="2026-03-01")
+    lines = [f"TAP_BRAZE_SMS_{name.upper()}={value}\n" for name, value in given.items()]
+    (command.folder / ".env").write_text("".join(["# clé\n", *lines]), encoding="latin-1")
+    run = command("tap-braze-sms", "--config=ENV", env=environment())
+    assert (run.code, run.out) == (1, b"")
+    assert run.errors == [f"{command.folder}/.env: it is not UTF-8 text"]
+    assert SECRET not in run.log
+    assert simulator.requests == []
 
 
 # Right ones

@@ -120,6 +120,21 @@ def test_without_numbers_the_stream_is_not_selected_whatever_the_catalog_says(si
     assert {m["stream"] for m in with_numbers.of("SCHEMA")} == {"invalid_phone_numbers", "phone_number_status"}
 
 
+def test_an_answer_that_cannot_be_used_ends_the_run_with_the_position_not_the_number(simulator, command):
+    asked = [f"+1202555{n:04}" for n in range(120)]
+    simulator.add([Entry(asked[n], WHEN, None, spell(WHEN)) for n in (70, 80)])
+    simulator.add(Entry(asked[60], WHEN - dt.timedelta(days=1), None, "never"))
+    run = only_status(command, config_for(simulator, phone_numbers=asked))
+    assert run.code == 1
+    assert run.errors == [
+        "numbers 51 to 100: the record at position 2 cannot be used: its invalid_detected_at cannot be read as a time"
+    ]
+    assert "Traceback" not in run.log
+    assert "202555" not in run.log
+    # What came before it is told.
+    assert [record["phone"] for record in run.records] == asked[:50]
+
+
 def test_a_file_of_25_000_numbers_is_looked_up_exactly_and_in_modest_batches(simulator, command, tmp_path):
     listed = seeded(7_500, days=30, ties=0)
     simulator.add(listed)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -12,8 +15,12 @@ from simulator import seeded
 from singer_sdk.testing import get_target_test_class
 
 from tap_braze_sms.limiter import budget_of
+from tap_braze_sms.plugin import PATIENCE
 from tap_braze_sms.tap import TapBrazeSMS
 from tap_braze_sms.target import TargetBrazeSMS
+
+#: Seconds after a signal in which a run ends by itself, before its process is ended whatever it does.
+BY_ITSELF = PATIENCE - 1
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -153,13 +160,117 @@ def test_a_refused_key_ends_with_what_to_do(listed, load):
     assert "Traceback" not in done.log
 
 
-@pytest.mark.parametrize("text", ["{broken 12025550100", '["12025550100"]', '{"record": {"phone": "12025550100"}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{broken 12025550100",
+        '["12025550100"]',
+        '{"record": {"phone": "12025550100"}}',
+        '{"type": "12025550100"}',
+        '{"type": ["RECORD"], "record": {"phone": "12025550100"}}',
+    ],
+)
 def test_a_line_that_is_no_message_is_counted_not_quoted(simulator, command, text):
     config = {"api_key": KEY, "api_url": simulator.url}
     done = command("target-braze-sms", config=config, stdin=lines(SCHEMA) + text.encode() + b"\n")
     assert done.code == 1
+    (error,) = done.errors
+    assert error.startswith("line 2 of the input is no Singer message, a JSON object whose type is RECORD or SCHEMA or")
     assert "2025550100" not in done.log
     assert "Traceback" not in done.log
+
+
+ACTIVATION = {"type": "ACTIVATE_VERSION", "stream": "verified", "version": 1}
+BATCHES = {
+    "type": "BATCH",
+    "stream": "verified",
+    "encoding": {"format": "jsonl", "compression": "gzip"},
+    "manifest": ["file:///nowhere/12025550100.jsonl.gz"],
+}
+TOO_EARLY = "comes before the SCHEMA of its stream"
+
+
+@pytest.mark.parametrize(
+    "messages, expected",
+    [
+        ([record("+12025550100")], f"line 1 of the input, RECORD, {TOO_EARLY}"),
+        ([ACTIVATION], f"line 1 of the input, ACTIVATE_VERSION, {TOO_EARLY}"),
+        ([SCHEMA, ACTIVATION | {"stream": "other"}], f"line 2 of the input, ACTIVATE_VERSION, {TOO_EARLY}"),
+        ([BATCHES], f"line 1 of the input, BATCH, {TOO_EARLY}"),
+        (
+            [SCHEMA, BATCHES],
+            "stream verified comes as BATCH files, which this target does not read: turn batch_config off",
+        ),
+        ([SCHEMA, {"type": "STATE"}], "a message STATE of the input lacks value"),
+        (
+            [SCHEMA, record("+12025550100") | {"record": "+12025550100"}],
+            "line 2 of the input has no record, a JSON object",
+        ),
+        ([SCHEMA, record("+12025550100") | {"record": None}], "line 2 of the input has no record, a JSON object"),
+    ],
+    ids=["record", "version", "other version", "early batch", "batch", "state", "text for a record", "no record"],
+)
+def test_a_message_that_cannot_be_acted_on_ends_the_run_with_one_line(simulator, load, messages, expected):
+    done = load(*messages, state({"n": 1}))
+    assert (done.code, done.messages) == (1, [])
+    assert done.errors == [expected]
+    assert "Traceback" not in done.log
+    assert "2025550100" not in done.log
+    assert not simulator.requests
+
+
+def test_a_version_to_activate_is_passed_over_with_one_warning(simulator, load):
+    done = load(SCHEMA, record("+12025550100"), ACTIVATION, state({"n": 1}))
+    assert (done.code, done.messages) == (0, [{"n": 1}])
+    assert simulator.removal_posts == [["+12025550100"]]
+    assert done.logged("WARNING") == ["`ACTIVATE_VERSION` messages are not enabled for 'verified'. Ignoring."]
+
+
+# Signals
+
+
+@pytest.fixture
+def fed(simulator, command, tmp_path):
+    """Start the target on an input that stays open, give it messages, and give it back."""
+    feed = tmp_path / "feed"
+    os.mkfifo(feed)
+    with contextlib.ExitStack() as opened:
+
+        def start(*messages: dict):
+            process = command.start(
+                "target-braze-sms", "--input", str(feed), config={"api_key": KEY, "api_url": simulator.url}
+            )
+            opened.enter_context(feed.open("wb", buffering=0)).write(lines(*messages))
+            return process
+
+        yield start
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_run_while_it_waits_for_input(simulator, listed, fed, signum):
+    process = fed(SCHEMA, *map(record, listed[:50]), state({"n": 50}), *map(record, listed[50:70]), state({"n": 70}))
+    first = process.stdout.readline()
+    process.send(signum)
+    process.wait(BY_ITSELF)
+    done = process.finish(first)
+    assert (done.code, done.messages) == (128 + signum, [{"n": 50}])
+    assert [len(post) for post in simulator.removal_posts] == [50]
+    assert "Traceback" not in done.log
+    assert done.errors == []
+
+
+@pytest.mark.parametrize("fault, shown", [("hang", ""), ("503", "trying again in 600.0 s")])
+def test_a_signal_ends_the_run_while_braze_makes_it_wait(simulator, listed, fed, fault, shown):
+    simulator.behaviour.retry_after = "600"
+    simulator.behaviour.fail_next = ["slow", fault]
+    process = fed(SCHEMA, *map(record, listed[:50]), state({"n": 50}), *map(record, listed[50:100]), state({"n": 100}))
+    process.until(lambda: len(simulator.requests) == 2 and shown in process.log)
+    process.send(signal.SIGTERM)
+    process.wait(BY_ITSELF)
+    done = process.finish()
+    assert (done.code, done.messages) == (143, [{"n": 50}])
+    assert "Traceback" not in done.log
+    assert done.errors == []
 
 
 def test_the_tap_can_feed_the_target(simulator, listed, command):
