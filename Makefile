@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo test test-all test-dagster check coverage newest simulator bench dist lock clean
+.PHONY: help demo test test-all test-dagster check coverage mutants newest simulator bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -55,6 +55,10 @@ coverage: $(VENV)/coverage.stamp ## Run the tests and list what of the code none
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
 
+mutants: $(VENV)/mutants.stamp ## Change the pure rooms in small ways, and list what no test notices (ARGS: names of mutants)
+	@nice $(VENV)/bin/mutmut run $(ARGS)
+	@$(VENV)/bin/mutmut results
+
 newest: $(VENV)/test.stamp ## Run the tests with the newest singer-sdk, pre-releases included (ARGS go to pytest)
 	@# Whatever is made next puts the pinned version back.
 	@rm $(VENV)/dev.stamp
@@ -72,13 +76,13 @@ dist: $(VENV)/dist.stamp ## Build sdist and wheel, and run tests against the whe
 
 lock: | $(UV) ## Move the pinned versions of everything installed here to the newest that fit pyproject.toml
 	@$(UV) pip compile --quiet --universal --python-version 3.10 --upgrade --no-annotate \
-		--group dev --group coverage --group dist --group meltano --custom-compile-command "make lock" \
+		--group dev --group coverage --group dist --group meltano --group mutants --custom-compile-command "make lock" \
 		--output-file $(PIN) pyproject.toml
 
 # Neither .meltano's state nor output/: they may hold what cannot be had again.
 clean: ## Remove all that was installed, caches and what the demo left; keep Meltano's state and your output
 	@rm -rf $(VENV) .venv-bench examples/dagster/.venv .meltano/extractors .meltano/loaders output/demo output/bench dist
-	@rm -rf .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf .coverage mutants .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(UV):
@@ -96,6 +100,10 @@ $(VENV)/dev.stamp: pyproject.toml $(PIN) | $(UV)
 
 $(VENV)/coverage.stamp: $(VENV)/test.stamp
 	@$(INSTALL) --group coverage
+	@touch $@
+
+$(VENV)/mutants.stamp: $(VENV)/dev.stamp
+	@$(INSTALL) --group mutants
 	@touch $@
 
 $(VENV)/dist.stamp: $(VENV)/dev.stamp

@@ -108,7 +108,7 @@ class Budget:
         """
         with self._lock:
             until = now + seconds
-            if self._reset_at is not None and self._reset_at > now:
+            if self._reset_at is not None:
                 until = max(until, min(self._reset_at, now + LONGEST_WAIT))
             self._refused_until = max(self._refused_until, until)
             return self._refused_until - now
@@ -123,20 +123,19 @@ class Budget:
         if self._reset_at is not None and now >= self._reset_at:
             self._reset_at = None
             self._used = self._under_way
-            if self._limit is not None:
-                self._remaining = self._limit
+            self._remaining = self._limit or 0
 
     def _note(self, headers: Mapping[str, str], now: float) -> None:
         limit = _whole(headers.get("x-ratelimit-limit"))
         remaining = _whole(headers.get("x-ratelimit-remaining"))
         reset = _whole(headers.get("x-ratelimit-reset"))
-        if not limit or limit < 0 or remaining is None or reset is None or reset < self._reset:
+        if limit is None or limit < 1 or remaining is None or reset is None or reset < self._reset:
             return  # not told, or told late: an answer of the window before
         left = reset - _sent(headers)
         if left > LONGEST_WAIT:
             return  # milliseconds, or another clock: no hour is that long
         if reset > self._reset:
-            if self._reset and self._reset_at is not None:
+            if self._reset_at is not None:
                 # This answer was the first of a window that has just begun.
                 self._used = self._under_way + 1
             self._reset = reset

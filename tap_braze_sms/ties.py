@@ -8,10 +8,11 @@ with the next, so that no removal opened a hole between them. The instant is pro
 
 - a pass is linked, no record was met at two positions, and it found at least as many
   records as its stretch has positions: nothing moved, then;
-- a pass is linked and what it shares with the pass before stands in the same order: ties
-  keep their order, then, and links are enough whatever is removed;
-- the stretch lies where it lay in the pass before, and the passes since it lies there
-  together found as many records as it has positions: only places were changed, then.
+- a pass is linked, and what it met twice or shares with the pass before stands in the same
+  order: ties keep their order, then, and links are enough whatever is removed;
+- the stretch lies where it lay in the pass before, the passes since it lies there together
+  found as many records as it has positions, and a further one nothing new: only places
+  were changed, then.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Tie:
         """Take in the pages of one pass, and decide whether the instant is proven."""
         first: int | None = None
         end: int | None = None
-        linked = still = True
+        linked = still = ordered = True
         places: dict[tuple[str, str], int] = {}
         #: Digits and time of each record, in the order of the list.
         found: dict[tuple[str, str], None] = {}
@@ -65,12 +66,15 @@ class Tie:
                 continue
             here = [(digits(row[1]), row[0]) for row in rows[above : above + equal]]
             linked = linked and (not found or not before.isdisjoint(here))
-            seen_from = min(seen_from, page.offset) if found else page.offset
+            if not found:
+                seen_from = page.offset
             seen_to = page.offset + page.count
             if first is None and (above or page.offset == 0):
                 first = page.offset + above
             if above + equal < page.count or page.count < page.limit:
                 end = page.offset + above + equal
+            known = [places[record] for record in here if record in places]
+            ordered = ordered and known == sorted(known)
             for place, record in enumerate(here, page.offset + above):
                 still = still and places.setdefault(record, place) == place
             found.update(dict.fromkeys(here))
@@ -84,15 +88,18 @@ class Tie:
         stays = self._is_located and self._stretch == (first, end)
         self._stretch = (first, end)
         self._is_located = True
-        self._joined = found.keys() | (self._joined if stays else set())
-        same_order = bool(self._order) and [r for r in found if r in self._order] == [
-            r for r in self._order if r in found
-        ]
+        joined = self._joined if stays else set()
+        # What arrived meanwhile counts, too: all is known only once a whole pass finds nothing new.
+        nothing_new = len(joined) >= end - first and joined >= found.keys()
+        self._joined = joined | found.keys()
+        same_order = (
+            ordered
+            and bool(self._order)
+            and [r for r in found if r in self._order] == [r for r in self._order if r in found]
+        )
         self._order = found
         length = end - first
-        self.proven = (linked and (same_order or (still and len(found) >= length))) or (
-            stays and len(self._joined) >= length
-        )
+        self.proven = (linked and (same_order or (still and len(found) >= length))) or nothing_new
 
     def asks(self) -> list[tuple[int, int]]:
         """Give offset and limit of each request of the next pass."""

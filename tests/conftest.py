@@ -155,6 +155,15 @@ def run_here(config: dict, *, state: dict | None = None, catalog: dict | None = 
 hypothesis.settings.register_profile("unhurried", deadline=None)
 # `--hypothesis-profile=thorough` looks ten times as long.
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1_000)
+# `make mutants` tries the same few on every mutant, and makes none of them simpler.
+hypothesis.settings.register_profile(
+    "mutants",
+    deadline=None,
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+)
 hypothesis.settings.load_profile("unhurried")
 
 

@@ -17,10 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulator import Simulator, seeded
 
-from tap_braze_sms.limiter import LONGEST_WAIT, MARGIN, Budget
+from tap_braze_sms.limiter import LONGEST_WAIT, MARGIN, Budget, budget_of
 
 #: An instant on Braze's clock, and the length of its windows.
 EPOCH, HOUR = 1_772_337_600, 3_600
+
+#: Events after which a run of the model will not end: many times what the longest takes.
+MOST_EVENTS = 2_000_000
 
 
 class Braze:
@@ -62,6 +65,7 @@ def run(braze: Braze, share: float, *, requests: int, parallel: int, seed: int, 
     taken = early = 0
     answered, now = False, 0.0
     while events:
+        assert next(order) < MOST_EVENTS, "no end"
         now, _, kind, headers = heapq.heappop(events)
         if kind == "take":
             if taken == requests:
@@ -198,6 +202,36 @@ def test_an_answer_of_the_window_before_tells_nothing_of_this_one():
     assert budget.left(1) == 2
 
 
+def test_requests_that_failed_before_a_window_gave_its_first_answer_count_in_it():
+    braze, budget = Braze(10), Budget()
+    budget.take(0.0, 0.5)
+    budget.give_back(braze.answer(0.0), 0.0)
+    now = HOUR + 2.0
+    for _ in range(3):
+        assert budget.take(now, 0.5) == 0
+        budget.give_back(None, now)
+    assert budget.take(now, 0.5) == 0
+    budget.give_back(braze.headers(now, remaining=9), now)
+    assert budget.left(0.5) == 1
+
+
+def test_once_the_reset_has_come_the_whole_share_may_go_before_any_answer():
+    braze, budget = Braze(10), Budget()
+    budget.take(0.0, 0.5)
+    budget.give_back(braze.headers(0.0, remaining=0), 0.0)
+    now = budget.take(0.0, 0.5)
+    assert now >= HOUR
+    assert [budget.take(now, 0.5) > 0 for _ in range(6)] == [False] * 5 + [True]
+
+
+def test_a_reset_that_is_due_costs_no_more_than_the_margin():
+    budget = Budget()
+    budget.take(0.0, 1)
+    told = {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH)}
+    budget.give_back({**told, "Date": formatdate(EPOCH, usegmt=True)}, 0.0)
+    assert budget.take(0.0, 1) == MARGIN
+
+
 GARBAGE = [
     {},
     {"X-RateLimit-Limit": "many"},
@@ -287,6 +321,16 @@ def test_threads_share_one_budget():
     for thread in threads:
         thread.join()
     assert sum(taken) == 499
+
+
+def test_a_workspace_has_one_budget_and_another_address_or_key_another():
+    one = budget_of("https://one.example", "key")
+    assert budget_of("https://one.example", "key") is one
+    assert budget_of("https://two.example", "key") is not one
+    assert budget_of("https://one.example", "other") is not one
+    one.take(0.0, 1)
+    one.give_back(Braze(10).answer(0.0), 0.0)
+    assert budget_of("https://one.example", "key").limit == 10
 
 
 # Real runs against a limit that is soon reached

@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import example, given, settings
+from conftest import examples
+from hypothesis import example, given
 from hypothesis import strategies as st
 from moving_list import DAY, MovingList, assert_true_to
 from singer_sdk.exceptions import DataError
 
 from tap_braze_sms import times
-from tap_braze_sms.pages import Ask, Reading
+from tap_braze_sms.pages import MOST_ATTEMPTS, Ask, Reading
 from tap_braze_sms.records import Page, Row
 from tap_braze_sms.windows import Window
+
+#: Requests after which a reading of the model's lists will not end: many times what the worst of them takes.
+MOST_REQUESTS = 20_000
 
 
 def read(
@@ -28,6 +32,7 @@ def read(
         while len(asked) + len(answered) < parallel and (ask := reading.ask() or reading.ask(speculate=1)):
             asked.append(ask)
         assert asked or answered, "nothing under way, and not done"
+        assert moving.requests < MOST_REQUESTS, "no end"
         if asked and (not answered or order.random() < 0.6):
             ask = asked.pop(order.randrange(len(asked)))
             answered.append((ask, moving.answer(reading.dates, ask.offset, ask.limit)))
@@ -36,7 +41,7 @@ def read(
     return reading, [row for rows in reading.rows() for row in rows]
 
 
-@settings(deadline=None, max_examples=1500)
+@examples(1500)
 @given(
     seed=st.integers(0, 2**32),
     records=st.integers(0, 120),
@@ -57,7 +62,7 @@ def test_what_stayed_on_the_list_is_read_exactly_once_and_in_order(
     assert_true_to(moving, rows)
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(
     seed=st.integers(0, 2**32),
     records=st.integers(0, 200),
@@ -70,6 +75,8 @@ def test_what_stayed_on_the_list_is_read_exactly_once_and_in_order(
 # Removals beside insertions into the instant itself.
 @example(seed=467, records=63, page_size=2, parallel=1, moves=0.3, kinds="insert remove", instants=2)
 @example(seed=1, records=36, page_size=2, parallel=1, moves=0.3, kinds="insert remove", instants=4)
+# Arrivals that make up for one that hides.
+@example(seed=474, records=76, page_size=2, parallel=12, moves=0.3, kinds="insert shuffle", instants=1)
 def test_instants_with_more_records_than_any_page_are_read_truly(
     seed, records, page_size, parallel, moves, kinds, instants
 ):
@@ -89,7 +96,7 @@ def test_instants_with_more_records_than_any_page_are_read_truly(
     assert_true_to(moving, rows)
 
 
-@settings(deadline=None, max_examples=200)
+@examples(200)
 @given(
     seed=st.integers(0, 2**32),
     records=st.integers(0, 150),
@@ -115,11 +122,57 @@ def test_a_list_sorted_by_more_than_it_shows_is_read_truly(seed, records, page_s
     assert [row[0] for row in rows] == sorted(row[0] for row in rows)
 
 
+def test_a_removal_among_records_that_hide_their_microseconds_is_noticed():
+    # In descending order of microseconds; every third record shows whole seconds only.
+    hidden = [0 if number % 3 == 0 else 990_000 - 10_000 * number for number in range(40)]
+    listed = [(f"2026-03-02T04:05:06.{part:06}+00:00", f"+1212555{n:04}", None) for n, part in enumerate(hidden)]
+    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10)
+    while not reading.done:
+        ask = reading.ask()
+        page = Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+        if len(listed) == 40:
+            del listed[:5]
+        reading.receive(ask, page)
+    assert set(listed) <= {row for rows in reading.rows() for row in rows}
+
+
 def test_a_list_in_another_order_stops_the_run():
     moving = MovingList(1, records=50)
     moving.list.reverse()
     with pytest.raises(DataError, match="not in descending order"):
         read(moving)
+
+
+def test_a_list_that_never_comes_to_rest_ends_the_run_after_a_while_and_names_the_window():
+    moving = MovingList(1, records=60, instants=1)
+    answer = moving.answer
+
+    def answer_with_others(*asked):
+        moving.list.clear()
+        for _ in range(60 + moving.requests % 7):
+            moving.insert()
+        return answer(*asked)
+
+    moving.answer = answer_with_others
+    with pytest.raises(DataError) as caught:
+        read(moving, page_size=8, largest=8)
+    assert str(caught.value) == (
+        "window 2026-03-02 to 2026-03-02: the list never came to rest, so it cannot be proven complete; "
+        "run again when less is changing"
+    )
+    assert 60 < moving.requests < 60 * MOST_ATTEMPTS
+
+
+def test_a_record_at_the_first_wanted_instant_is_not_lost_when_those_before_it_leave():
+    midnight = times.midnight(DAY)
+    listed = [(midnight, f"+1212555000{number}", None) for number in range(3)]
+    reading = Reading(Window(DAY, 1, midnight, None), page_size=2)
+    while not reading.done:
+        ask = reading.ask()
+        page = Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+        listed = listed[-1:]
+        reading.receive(ask, page)
+    assert set(listed) <= {row for rows in reading.rows() for row in rows}
 
 
 @pytest.mark.parametrize("page_size", [50, 100, 500])
@@ -129,6 +182,54 @@ def test_a_list_at_rest_costs_few_requests_more_than_the_fewest(page_size, paral
     _, rows = read(moving, page_size=page_size, parallel=parallel, per_day=None)
     assert len(rows) == len(moving.rows)
     assert moving.requests <= 1.1 * len(rows) / page_size + 1
+
+
+def test_a_guess_is_made_exactly_where_there_is_a_prospect():
+    moving = MovingList(4, records=5_000)
+    reading = Reading(moving.window, page_size=100)
+    asked: list[Ask] = []
+    guesses = 0
+    while not reading.done:
+        while (ask := reading.ask()) is not None:
+            asked.append(ask)
+        prospect = reading.prospect(1)
+        if (ask := reading.ask(speculate=1)) is not None:
+            asked.append(ask)
+        assert (prospect > 0) == (ask is not None)
+        guesses += prospect > 0
+        if ask is None:
+            deepest = asked.pop()
+            reading.receive(deepest, moving.answer(reading.dates, deepest.offset, deepest.limit))
+    assert guesses > 20
+
+
+@pytest.mark.parametrize(
+    "records, full, wasted", [(0, 0, 0), (3, 0, 0), (99, 0, 0), (100, 1, 1), (101, 1, 0), (196, 2, 1), (197, 2, 0)]
+)
+def test_full_answers_and_those_that_add_nothing_are_counted(records, full, wasted):
+    reading, _ = read(MovingList(4, records=records), page_size=100)
+    assert (reading.full, reading.wasted) == (full, wasted)
+
+
+def test_a_list_that_empties_while_it_is_read_is_done_at_once():
+    moving = MovingList(4, records=2)
+    reading = Reading(moving.window, page_size=2)
+    while not reading.done:
+        ask = reading.ask()
+        reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
+        moving.list.clear()
+    assert moving.requests <= 3
+
+
+def test_the_share_that_is_read_grows_with_what_is_read():
+    moving = MovingList(4, records=5_000, days=4)
+    reading = Reading(moving.window, page_size=500)
+    assert reading.share == 0
+    while not reading.done:
+        ask = reading.ask()
+        reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
+        assert reading.share == pytest.approx(min(1, moving.requests / 10), abs=0.05)
+    assert reading.share == 1
 
 
 def test_reading_stops_where_the_wanted_instants_begin():
@@ -155,19 +256,51 @@ def test_the_end_is_kept_out_of_the_window_however_braze_counts_it():
     assert_true_to(moving, rows, since=window.since, until=window.until)
 
 
-@pytest.mark.parametrize("removed", [1_000, 4_800, 20_000])
-def test_a_list_that_shrinks_at_once_by_thousands_is_found_again(removed):
-    moving = MovingList(1, records=30_000)
+def read_while_it_changes_at_once(moving: MovingList, change) -> list[Row]:
+    """Read a list that changes after most of it is read."""
     reading = Reading(moving.window, page_size=500)
     while not reading.done:
         ask = reading.ask()
         if moving.requests == 45:
-            gone = moving.list[:removed]
-            del moving.list[:removed]
-            moving.throughout -= {row for _, row in gone}
+            change()
         reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
-    assert_true_to(moving, [row for rows in reading.rows() for row in rows])
-    assert moving.requests < 100
+    return [row for rows in reading.rows() for row in rows]
+
+
+@pytest.mark.parametrize(
+    "moment, included", [("2026-03-03T00:00:00.000000+00:00", False), ("2026-03-03T00:00:00.000001+00:00", True)]
+)
+def test_only_what_lies_behind_the_end_shows_that_braze_counts_that_day_in(moment, included):
+    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10)
+    ask = reading.ask()
+    reading.receive(ask, Page.of([(moment, "+12125550100", None)], offset=ask.offset, limit=ask.limit))
+    assert reading.end_included == included
+
+
+@pytest.mark.parametrize("removed", [1_000, 4_800, 20_000])
+def test_a_list_that_shrinks_at_once_by_thousands_is_found_again(removed):
+    moving = MovingList(1, records=30_000)
+
+    def shrink():
+        moving.throughout -= {row for _, row in moving.list[:removed]}
+        del moving.list[:removed]
+
+    assert_true_to(moving, read_while_it_changes_at_once(moving, shrink))
+    assert moving.requests < 80
+
+
+@pytest.mark.parametrize("arrived", [1_000, 10_000])
+def test_a_list_that_grows_at_once_by_thousands_is_found_again(arrived):
+    moving = MovingList(1, records=30_000)
+    age, (newest, _, _) = moving.list[0]
+
+    def grow():
+        rows: list[Row] = [(newest, f"+1212666{number:05}", None) for number in range(arrived)]
+        moving.list[:0] = [(age, row) for row in rows]
+        moving.ever.update(rows)
+
+    assert_true_to(moving, read_while_it_changes_at_once(moving, grow))
+    assert moving.requests <= 1.1 * (30_000 + arrived) / 500
 
 
 def test_a_large_import_is_read_truly_though_thousands_arrive_and_answers_come_late():
