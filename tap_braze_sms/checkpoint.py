@@ -50,7 +50,8 @@ def _problem(state: object, stream: str, replication_key: str) -> str | None:
     # take it for a first run would read everything again without a word.
     bookmarks = state.get("bookmarks", None if state else {}) if isinstance(state, dict) else None
     if not isinstance(bookmarks, dict):
-        return "it is not an object with bookmarks"
+        whole = isinstance(state, dict) and {"value", "singer_state"} & state.keys()
+        return "it is not an object with bookmarks" + (f", but has one in its {min(whole)}: give that" if whole else "")
     strangers = [name for name, value in bookmarks.items() if not isinstance(value, dict)]
     if strangers:
         return f"the bookmark of {strangers[0]} is not an object"
@@ -59,7 +60,7 @@ def _problem(state: object, stream: str, replication_key: str) -> str | None:
         return f"{stream} is kept in partitions, which this tap never wrote or no longer writes"
     if bookmark.get(KEY, replication_key) != replication_key:
         return f"{stream} has the replication key {bookmark[KEY]!r} instead of {replication_key!r}"
-    value = bookmark.get(VALUE)
+    value = bookmark.get(VALUE, bookmark.get(replication_key))
     try:
         if value is not None:
             times.moment(value)
@@ -95,6 +96,9 @@ class Checkpoint:
         """
         for key in _PASSING:
             state.pop(key, None)
+        # As taps wrote it before the SDK: the field's name and its value.
+        if replication_key in state:
+            state.setdefault(VALUE, state.pop(replication_key))
         self._state = state
         self._replication_key = replication_key
         settled = now - SETTLING

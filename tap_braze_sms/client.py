@@ -59,6 +59,15 @@ _ADVICE: dict[int, str] = {
 }
 
 
+#: By what the text of a connection's error has in it: why it failed.
+_CAUSES = {
+    "NameResolutionError": "no such host; check instance or api_url",
+    "ProxyError": "at the proxy",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted",
+    "refused": "connection refused",
+}
+
+
 class _Again(Exception):  # noqa: N818 (not an error yet)
     """A try that failed in a way that may pass.
 
@@ -225,7 +234,9 @@ class BrazeClient:
         except requests.Timeout:
             problem = f"no answer within {self._connection.request_timeout:g} s"
         except requests.RequestException as error:
-            problem = f"the connection failed ({type(error).__name__})"
+            # Never the error's own text, which quotes the query.
+            cause = next((said for sign, said in _CAUSES.items() if sign in repr(error)), type(error).__name__)
+            problem = f"the connection to {self._host} failed ({cause})"
         finally:
             headers = None if response is None else response.headers
             self._budget.give_back(headers, time.monotonic())
@@ -283,7 +294,7 @@ class BrazeClient:
                     "Rate limit: this tap's share of the %s requests is used; pausing %.0f s, until %s",
                     self._budget.limit,
                     wait,
-                    at.strftime("%H:%M:%S"),
+                    at.strftime("%H:%M:%S %Z"),
                 )
             self._stop.wait(wait)
 

@@ -22,6 +22,7 @@ from singer_sdk.exceptions import (
 from singer_sdk.plugin_base import SingerCommand
 
 from tap_braze_sms.messages import LoaderGoneError
+from tap_braze_sms.stopping import Stopped
 
 if sys.version_info >= (3, 12):
     from typing import override
@@ -52,6 +53,10 @@ class PlainCommand(SingerCommand):
     def main(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
         try:
             return super().main(*args, **kwargs)
+        except Stopped as stopped:
+            said = f"stopped by {stopped.signal_name}; nothing is lost: the next run goes on from the last bookmark"
+            self.logger.error(said)  # noqa: TRY400 (nothing went wrong here)
+            raise
         except Exception as error:  # noqa: BLE001 (the last place that can log it)
             self._report(error)
         sys.exit(1)
@@ -61,6 +66,8 @@ class PlainCommand(SingerCommand):
         shown = discreet(error)
         if isinstance(error, ConfigValidationError) and error.errors:
             message = "; ".join(error.errors)
+        elif isinstance(error, MappingError):
+            message = f"stream_maps: {shown}"
         elif isinstance(error, _EXPLAINED):
             message = " ".join(str(shown).split())
         elif isinstance(error, OSError) and error.filename:

@@ -92,11 +92,13 @@ class Progress(logging.Filter):
     def __str__(self) -> str:
         """Say how far the work is."""
         share, left = self._share(), self._requests_left()
-        parts = [f"{share:.0%} done", f"{self.records} records", self._pace]
+        # First what matters most: a terminal may be too narrow for all.
+        parts = ["all read" if share >= 1 else f"{share:.0%} read"]
+        if LEAST_SHARE <= share < 1:
+            parts.append(f"about {_duration(self._seconds * (1 - share) / share)} to go")
+        parts += [f"{self.records} records written", self._pace]
         if left is not None:
             parts.append(f"{left} more before the rate limit pauses")
-        if share >= LEAST_SHARE:
-            parts.append(f"about {_duration(self._seconds * (1 - share) / share)} to go")
         return ", ".join(parts)
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import fnmatch
 import json
 import math
 import re
@@ -11,13 +13,12 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
+from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_braze_sms import asked_numbers, times
 
 if t.TYPE_CHECKING:
-    import datetime as dt
-
     from jsonschema import ValidationError
 
 #: REST endpoint of each instance, from Braze's API overview. There is no US-09.
@@ -37,6 +38,8 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 
 # Names with a label that is empty or too long fail only when they are looked up, each time anew.
 _HOST = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?|[0-9a-f.]*:[0-9a-f:.]*")
+
+_DATES = "a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 
 #: Settings whose values are never shown.
 _HIDDEN = ("api_key", "phone_numbers")
@@ -218,6 +221,19 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
     return [f"{name}: {problem}" for name, problem in wrong.items()]
 
 
+def check_maps(config: t.Mapping[str, t.Any], streams: t.Collection[str]) -> None:
+    """Refuse a stream map of no stream: numbers that it should hash would go out in clear.
+
+    Raises:
+        ConfigurationError: names it.
+    """
+    for key, made in (config.get("stream_maps") or {}).items():
+        source = made.get("__source__", key) if isinstance(made, dict) else key
+        if key != "__else__" and not fnmatch.filter(streams, source):
+            msg = f"stream_maps: got {source!r}, takes the name of a stream: {', '.join(streams)}"
+            raise ConfigurationError(msg)
+
+
 def environment_problem(environment: t.Mapping[str, str], prefix: str, schema: dict[str, t.Any]) -> str | None:
     """Find the variable that the SDK could not turn into a whole number, or could not read as JSON."""
     for name, prop in schema["properties"].items():
@@ -262,7 +278,7 @@ def _explain(error: ValidationError, schema: dict[str, t.Any]) -> tuple[str, str
         got = repr(error.instance)[:80]
     if len(path) > 1:
         got += " at position " + ".".join(path[1:])
-    return path[0], f"got {got}, takes {_takes(refusing)}"
+    return path[0], f"got {got}, takes {_DATES if path[0].endswith('_date') else _takes(refusing)}"
 
 
 def _takes(prop: dict[str, t.Any]) -> str:  # noqa: PLR0911 (one for each kind)
@@ -344,8 +360,13 @@ def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
             except ValueError:
                 yield (
                     name,
-                    f"got {text[:80]!r}, takes a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)",
+                    f"got {text[:80]!r}, takes {_DATES}",
                 )
+    if "end_date" in read and config.get("emit_activate_version_messages"):
+        problem = "together with emit_activate_version_messages, by which a loader drops all that is later"
+        yield "end_date", f"got {config['end_date']!r} {problem}; takes one of the two"
+    if "start_date" in read and read["start_date"] > dt.datetime.now(times.UTC):
+        yield "start_date", f"got {config['start_date']!r}, takes an instant that has come already"
     if len(read) > 1 and read["end_date"] <= read["start_date"]:
         yield (
             "end_date",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import typing as t
+from signal import Signals
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -13,9 +14,17 @@ if t.TYPE_CHECKING:
 #: Seconds after which a wait looks whether to go on.
 SLICE = 0.1
 
+#: Added to a signal's number, by the shell's convention, in the exit status of what it ended.
+SIGNALED = 128
+
 
 class Stopped(SystemExit):
     """Raised where work is under way when a signal has asked for its end."""
+
+    @property
+    def signal_name(self) -> str:
+        """The signal, by its name."""
+        return Signals(int(str(self.code)) - SIGNALED).name
 
 
 class Stop:
@@ -44,8 +53,8 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """Exit status by the shell's convention: 128 and the signal's number."""
-        return 128 + self.signal
+        """Exit status of the process."""
+        return SIGNALED + self.signal
 
     @property
     def is_watched(self) -> bool:

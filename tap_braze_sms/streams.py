@@ -44,6 +44,16 @@ _PACKAGE = Path(__file__).parent
 SCHEMAS = next(d for d in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas") if d.is_dir())
 
 
+#: Has every property of both streams, and is nobody's.
+MADE_UP: Record = {
+    "phone": "+15555550100",
+    "invalid_detected_at": "2026-03-01T04:05:06.789000+00:00",
+    "reason": "provider_error",
+    "is_invalid": True,
+    "checked_at": "2026-03-01T04:05:06.789000+00:00",
+}
+
+
 class BrazeStream(Stream):
     """What the streams of this tap have in common."""
 
@@ -78,12 +88,14 @@ class BrazeStream(Stream):
                     self._flush()
                 # A signal that came too late to stop anything still ends the run as one.
                 self._tap.stop.check()
-            except BaseException:
+            except BaseException as error:
                 # Where records go into BATCH files the bookmark runs ahead of the messages.
                 if write_messages:
                     with contextlib.suppress(LoaderGoneError):
                         self._tap.state_writer.write_state(self.tap_state)
                         self._flush()
+                if isinstance(error, Exception):
+                    self._blame_maps()
                 raise
 
     def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
@@ -102,6 +114,21 @@ class BrazeStream(Stream):
         for record in records:
             for message in self._generate_record_messages(record):
                 yield message.record
+
+    def _blame_maps(self) -> None:
+        """Find a stream map that fails on any record, and say how: no real record was there to be quoted.
+
+        Raises:
+            ConfigurationError: such a map was found.
+        """
+        problem = None
+        for stream_map in self.stream_maps:
+            try:
+                stream_map.transform(MADE_UP.copy())
+            except Exception as error:  # noqa: BLE001, PERF203 (an expression can raise anything)
+                problem = f"stream_maps: the map of {self.name} fails: {type(error).__name__}: {error}"
+        if problem:
+            raise ConfigurationError(problem)
 
     @override
     def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
@@ -205,6 +232,13 @@ class InvalidPhoneNumbersStream(BrazeStream):
         """Walk the windows, moving the bookmark on whenever one is handed over."""
         checkpoint = self._checkpoint
         since = checkpoint.since if checkpoint else self._start
+        if self._end and self._end <= since:
+            self.logger.warning(
+                "end_date %s is not after what was read already, up to %s: there is nothing to read; "
+                "a range of its own needs a state of its own",
+                self.config["end_date"],
+                times.fixed(since),
+            )
         plan = Planner(since, self._end, today=self._now.date(), widest=self.config["window_days"])
         reader = PageReader()
         walk = Walk(

@@ -46,4 +46,6 @@ class TapBrazeSMS(BrazePlugin, Tap):
 
     @override
     def discover_streams(self) -> list[Stream]:
-        return [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
+        streams: list[Stream] = [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
+        settings.check_maps(self.config, [stream.name for stream in streams])
+        return streams

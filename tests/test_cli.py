@@ -330,8 +330,18 @@ BOOKMARK = {"replication_key": "invalid_detected_at", "replication_key_value": "
     [
         ({"bookmarks": []}, "it is not an object with bookmarks"),
         ({"bookmarks": None}, "it is not an object with bookmarks"),
-        ({"type": "STATE", "value": {"bookmarks": {STREAM: BOOKMARK}}}, "it is not an object with bookmarks"),
-        ({"singer_state": {"bookmarks": {STREAM: BOOKMARK}}}, "it is not an object with bookmarks"),
+        (
+            {"type": "STATE", "value": {"bookmarks": {STREAM: BOOKMARK}}},
+            "it is not an object with bookmarks, but has one in its value: give that",
+        ),
+        (
+            {"singer_state": {"bookmarks": {STREAM: BOOKMARK}}},
+            "it is not an object with bookmarks, but has one in its singer_state: give that",
+        ),
+        (
+            {"bookmarks": {STREAM: {"invalid_detected_at": "last tuesday"}}},
+            f"the bookmark of {STREAM} is not a time: 'last tuesday'",
+        ),
         ({"bookmarks": {STREAM: "2026-02-20"}}, f"the bookmark of {STREAM} is not an object"),
         ({"bookmarks": {STREAM: None}}, f"the bookmark of {STREAM} is not an object"),
         (
@@ -391,6 +401,42 @@ def test_a_bookmark_in_any_shape_of_a_time_is_understood(config, entries, value)
     begin = dt.datetime(2026, 2, 19, 23, tzinfo=dt.timezone.utc)
     assert_exact(run, [entry for entry in entries if entry.detected_at >= begin])
     assert {len(bookmark_of(message["value"])) for message in run.of("STATE")[1:]} == {32}
+
+
+def test_a_bookmark_as_taps_wrote_it_before_the_sdk_is_taken_over(config, entries):
+    run = run_here(config, state={"bookmarks": {STREAM: {"invalid_detected_at": "2026-02-20T00:00:00Z"}}})
+    begin = dt.datetime(2026, 2, 19, 23, tzinfo=dt.timezone.utc)
+    assert_exact(run, [entry for entry in entries if entry.detected_at >= begin])
+    assert run.state["bookmarks"][STREAM].keys() == BOOKMARK.keys()
+
+
+def test_a_range_that_was_read_already_is_told(command, config):
+    first = command(NAME, config=config)
+    assert first.logged("WARNING") == []
+    again = command(NAME, config=config, state=first.state)
+    assert again.logged("WARNING") == []
+    earlier = command(NAME, config=config | {"end_date": "2026-02-10"}, state=first.state)
+    assert (earlier.code, earlier.records, earlier.state) == (0, [], first.state)
+    (warning,) = earlier.logged("WARNING")
+    assert warning.startswith("end_date 2026-02-10 is not after what was read already, up to 2026-03-01T23:00:00")
+
+
+def test_a_stream_map_that_fails_on_every_record_is_told_in_one_line(command, config):
+    maps = {STREAM: {"phone": "sha256(config['salt'] + phone)"}}
+    run = command(NAME, config=config | {"stream_maps": maps})
+    assert run.code == 1
+    assert run.errors == [f"stream_maps: the map of {STREAM} fails: KeyError: 'salt'"]
+    assert "Traceback" not in run.log
+
+
+def test_a_stream_map_that_fails_on_one_record_quotes_nothing_of_it(command, config, entries):
+    last = entries[-1].phone.lstrip("+")
+    maps = {STREAM: {"reason": f"1 / (0 if phone.replace('+', '') == '{last}' else 1)"}}
+    run = command(NAME, config=config | {"stream_maps": maps})
+    assert run.code == 1
+    (error,) = run.errors
+    assert error.startswith("ZeroDivisionError")
+    assert last not in run.log
 
 
 def test_what_the_sdk_leaves_in_a_state_under_way_is_not_kept(config, entries):
@@ -462,6 +508,7 @@ def test_a_full_table_is_read_whatever_the_bookmark_says(command, config, catalo
 def test_a_full_table_can_replace_the_one_before(command, config, catalog, since):
     entry_of(catalog)["replication_method"] = "FULL_TABLE"
     config["emit_activate_version_messages"] = True
+    del config["end_date"]
     run = command(NAME, config=config, catalog=catalog)
     assert run.code == 0, run.log
     assert_exact(run, since)
@@ -476,6 +523,7 @@ def test_a_full_table_that_fails_replaces_nothing(command, simulator, config, ca
     entry_of(catalog)["replication_method"] = "FULL_TABLE"
     config |= {"emit_activate_version_messages": True, "max_attempts": 1, "window_days": 1, "page_size": 50}
     simulator.behaviour.fault_kinds, simulator.behaviour.fault_rate = ("500",), 0.5
+    del config["end_date"]
     run = command(NAME, config=config, catalog=catalog)
     assert run.code == 1
     assert run.of("ACTIVATE_VERSION") == []

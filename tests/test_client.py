@@ -371,7 +371,7 @@ def slowly(simulator, entries) -> dict:
     [
         ("401", "answered 401: it does not accept the API key"),
         ("400", "answered 400: it does not accept the request"),
-        ("down", "the connection failed (ConnectionError), 2 times in a row; nothing is lost: the next run goes on"),
+        ("down", "failed (ConnectionError), 2 times in a row; nothing is lost: the next run goes on"),
     ],
 )
 def test_what_was_emitted_before_a_failure_stands_and_the_next_run_goes_on(
@@ -405,9 +405,18 @@ def test_a_server_that_is_not_there_is_told_in_one_line(command, simulator, slow
     run = command("tap-braze-sms", config=slowly)
     assert run.code == 1
     (error,) = run.errors
-    assert "the connection failed (ConnectionError), 2 times in a row" in error
+    host = simulator.url.removeprefix("http://")
+    assert f"the connection to {host} failed (connection refused), 2 times in a row" in error
     assert "Traceback" not in run.log
     simulator.__enter__()
+
+
+def test_a_host_that_does_not_exist_is_told_in_one_line(command):
+    given = {"api_key": "k", "api_url": "https://rest.nowhere.invalid", "start_date": "2026-03-01", "max_attempts": 1}
+    run = command("tap-braze-sms", config=given)
+    assert run.code == 1
+    (error,) = run.errors
+    assert "the connection to rest.nowhere.invalid failed (no such host; check instance or api_url)" in error
 
 
 @pytest.mark.parametrize(

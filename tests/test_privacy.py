@@ -122,7 +122,7 @@ def test_a_server_that_stays_down_is_told_discreetly(command, braze, config, ent
     braze.behaviour.down = True
     run = command("tap-braze-sms", config=config | {"max_attempts": 1}, env=environment)
     assert run.code == 1
-    assert "the connection failed" in run.log
+    assert "the connection to 127.0.0.1:" in run.log
     assert_discreet(run, entries, environment)
 
 

@@ -20,7 +20,15 @@ from simulator import generated
 from tap_braze_sms.progress import EVERY, EVERY_LIVE, Progress
 
 LOG = logging.getLogger("tests.progress")
-LINE = re.compile(r"(\d+)% done, (\d+) records, (\d+) requests \(\d+ a second\), (\d+) more before")
+LINE = re.compile(
+    r"(?:(\d+)% read|(all) read)(?:, about [^,]+)?, (\d+) records written, (\d+) requests \(\d+ a second\), (\d+) more"
+)
+
+
+def numbers(line: re.Match[str]) -> list[int]:
+    """Give a line's share in per cent, records, requests, and requests left."""
+    share, whole, *counts = line.groups()
+    return [100 if whole else int(share), *map(int, counts)]
 
 
 class Job:
@@ -68,12 +76,18 @@ def test_a_long_run_tells_how_far_it_is_every_ten_seconds(job, lines):
             job.share, job.requests, job.left = second / 40, 60 * second, 10_000 - 60 * second
             progress.records = 1_000 * second
             progress.tell()
-    rest = "more before the rate limit pauses, about"
+    pace, rest = "requests (60 a second)", "more before the rate limit pauses"
     assert lines() == [
-        f"25% done, 10000 records, 600 requests (60 a second), 9400 {rest} 30 s to go",
-        f"50% done, 20000 records, 1200 requests (60 a second), 8800 {rest} 20 s to go",
-        f"75% done, 30000 records, 1800 requests (60 a second), 8200 {rest} 10 s to go",
+        f"25% read, about 30 s to go, 10000 records written, 600 {pace}, 9400 {rest}",
+        f"50% read, about 20 s to go, 20000 records written, 1200 {pace}, 8800 {rest}",
+        f"75% read, about 10 s to go, 30000 records written, 1800 {pace}, 8200 {rest}",
     ]
+
+
+def test_where_all_is_read_and_the_loader_still_takes_it_no_end_is_promised(job):
+    progress = job.progress()
+    job.now, job.share, job.requests, progress.records = job.now + 10, 1.0, 100, 30_000
+    assert str(progress) == "all read, 30000 records written, 100 requests (10 a second)"
 
 
 def test_what_is_not_known_is_not_told(job, lines):
@@ -81,20 +95,20 @@ def test_what_is_not_known_is_not_told(job, lines):
         job.now += EVERY
         job.share, job.requests = 0.01, 20
         progress.tell()
-    assert lines() == ["1% done, 0 records, 20 requests (2 a second)"]
+    assert lines() == ["1% read, 0 records written, 20 requests (2 a second)"]
 
 
 @pytest.mark.parametrize("share, said", [(0.5, "10 s"), (0.11, "81 s"), (0.05, "3 min"), (0.02, "8 min")])
 def test_the_time_to_go_is_said_as_people_say_it(job, share, said):
     progress = job.progress()
     job.now, job.share = job.now + 10, share
-    assert str(progress).endswith(f"about {said} to go")
+    assert f"% read, about {said} to go, " in str(progress)
 
 
 def test_the_time_to_go_may_be_hours(job):
     progress = job.progress()
     job.now, job.share = job.now + 3_600, 0.25
-    assert str(progress).endswith("about 3.0 h to go")
+    assert str(progress).startswith("25% read, about 3.0 h to go, ")
 
 
 def test_the_end_says_what_it_took(job):
@@ -111,7 +125,7 @@ def test_a_run_tells_its_share_of_the_range_its_budget_and_at_the_end_its_sum(si
     run = run_here(config_for(simulator, rate_limit_share=1))
     assert len(run.records) == 4_000
     told = [found for line in caplog.messages if (found := LINE.match(line))]
-    shares, records, requests, left = zip(*(map(int, found.groups()) for found in told), strict=True)
+    shares, records, requests, left = zip(*map(numbers, told), strict=True)
     assert len(told) > 2
     for growing in (shares, records, requests):
         assert list(growing) == sorted(growing)
@@ -129,9 +143,9 @@ def test_numbers_looked_up_are_told_of_too(simulator, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     phones = [f"+1555010{n:04}" for n in range(500)]
     run_here(config_for(simulator, phone_numbers=phones))
-    told = [found for line in caplog.messages if (found := LINE.match(line)) and int(found[2])]
+    told = [found for line in caplog.messages if (found := LINE.match(line)) and int(found[3])]
     assert told
-    for share, records, requests in (map(int, found.groups()[:3]) for found in told):
+    for share, records, requests in (numbers(found)[:3] for found in told):
         assert share == records / 500 * 100 == requests / 10 * 100
     assert any(line.startswith("Asked about 500 numbers: 10 requests ") for line in caplog.messages)
 
@@ -155,8 +169,8 @@ def test_on_a_terminal_one_live_line_makes_room_for_log_lines(simulator, tmp_pat
     os.close(ours)
     assert process.returncode == 0
     *before, last = shown.decode().replace("\r\n", "\n").split("\n")
-    assert "% done, " in "".join(before)
+    assert "% read, " in "".join(before)
     for line in before:
         # What a log line follows on was cleared away, whatever stood there.
-        assert "% done" not in line.split("\r\x1b[2K")[-1]
+        assert "% read" not in line.split("\r\x1b[2K")[-1]
     assert last == ""
