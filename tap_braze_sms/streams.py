@@ -12,7 +12,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
-from singer_sdk.exceptions import ConfigurationError, DataError
+from singer_sdk.exceptions import ConfigurationError, DataError, MappingError
 from singer_sdk.mapper import SameRecordTransform
 
 from tap_braze_sms import asked_numbers, settings, times
@@ -126,7 +126,10 @@ class BrazeStream(Stream):
             try:
                 stream_map.transform(MADE_UP.copy())
             except Exception as error:  # noqa: BLE001, PERF203 (an expression can raise anything)
-                problem = f"stream_maps: the map of {self.name} fails: {type(error).__name__}: {error}"
+                problem = f"stream_maps: the map of {self.name} fails: {type(error).__name__}"
+                # These name a name or an expression; others may quote a value, such as a salt.
+                if isinstance(error, (KeyError, MappingError)):
+                    problem += f": {error}"
         if problem:
             raise ConfigurationError(problem)
 
