@@ -375,7 +375,7 @@ def test_requests_that_wait_for_the_first_answer_are_no_pause(command):
 
 def test_at_the_whole_limit_a_run_is_refused_at_most_once_a_request_under_way_and_completes(command):
     entries = seeded(1_000, days=20)
-    with Simulator(entries, api_key="k", rate_limit=12, rate_window=1.0, latency=0.02) as simulator:
+    with Simulator(entries, api_key="k", rate_limit=8, rate_window=1.0, latency=0.02) as simulator:
         start = f"{entries[0].detected_at:%Y-%m-%d}"
         config = config_for(simulator, api_key="k", start_date=start, page_size=60, rate_limit_share=1)
         # Someone else's job, all the time.
