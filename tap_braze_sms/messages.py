@@ -26,7 +26,7 @@ else:
     from typing_extensions import override
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from tap_braze_sms.records import Row
 
@@ -35,6 +35,9 @@ BUFFER = 1 << 16
 
 #: Seconds after a signal in which the loader may still take what is collected.
 GRACE = 3.0
+
+#: Seconds in which a loader may take something before there is a look at what else can be done.
+PATIENCE = 0.05
 
 # A pipe that `select` calls writable takes this many bytes at once without blocking, so
 # that a signal never finds the tap stuck in a write.
@@ -71,6 +74,8 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
         self._stop = Stop() if stop is None else stop
         self._buffer = bytearray()
         self._encode = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
+        #: Called again and again while the loader takes nothing.
+        self.while_waiting: Callable[[], None] = lambda: None
         self._closed = False
         self._deadline: float | None = None
 
@@ -151,6 +156,8 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
             if self._deadline is not None and time.monotonic() > self._deadline:
                 return  # whole lines or not: a loader that takes nothing reads nothing
             if not _writable(descriptor):
+                if not self._stop:
+                    self.while_waiting()
                 continue
             written = os.write(descriptor, self._buffer[:_CHUNK])
             del self._buffer[:written]
@@ -168,4 +175,4 @@ def _descriptor() -> int | None:
 def _writable(descriptor: int) -> bool:
     if sys.platform == "win32":  # select takes only sockets there
         return True
-    return bool(select.select([], [descriptor], [], 0.2)[1])
+    return bool(select.select([], [descriptor], [], PATIENCE)[1])

@@ -154,6 +154,19 @@ class BrazeStream(Stream):
         if isinstance(self._tap.message_writer, BufferedWriter):
             self._tap.message_writer.flush()
 
+    @contextlib.contextmanager
+    def _while_waiting(self, work: Callable[[], None]) -> Iterator[None]:
+        """Have something done whenever the loader takes nothing: most load many records at once, and read none then."""
+        writer = self._tap.message_writer
+        if not isinstance(writer, BufferedWriter):
+            yield
+            return
+        writer.while_waiting = work
+        try:
+            yield
+        finally:
+            writer.while_waiting = lambda: None
+
     def _crew(self) -> Crew[t.Any, t.Any]:
         return Crew(self.config["max_parallel_requests"], self._tap.stop, self._before_waiting)
 
@@ -250,7 +263,13 @@ class InvalidPhoneNumbersStream(BrazeStream):
             page_size=self.config["page_size"],
             crew=self._crew(),
         )
-        with self._begun(lambda: walk.share, lambda: walk.requests) as progress:
+        progress = self._begun(lambda: walk.share, lambda: walk.requests)
+
+        def meanwhile() -> None:
+            walk.keep_going()
+            progress.tell()
+
+        with progress, self._while_waiting(meanwhile):
             for stretch in walk:
                 progress.records += len(stretch.rows)
                 yield stretch

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tap_braze_sms.pages import Ask, Reading
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from tap_braze_sms.crew import Crew
     from tap_braze_sms.records import Page, Row
@@ -25,12 +25,16 @@ if t.TYPE_CHECKING:
     Fetch = Callable[[tuple[str, str], int, int, str], Page]
 
 #: Pages that may wait for an earlier window, for each parallel request.
-PAGES_AHEAD = 8
+PAGES_AHEAD = 16
 
 #: Requests behind the end of a list, for each full page, that guessing may cost before it
 #: becomes cautious: then a window that is known to go on for n pages is believed to go on
 #: for n * CAUTION more, instead of n more.
 MOST_WASTE, CAUTION = 0.04, 0.25
+
+#: Pages that a list must promise beyond what was asked for, for a guess to be as good as
+#: the knowledge that there is one more.
+SAFE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +105,18 @@ class Walk:
                 else:
                     self._receive()
 
+    def keep_going(self) -> None:
+        """Take in what has been answered and keep requests under way, while someone takes the rows given last."""
+        while self._receive(wait=False):
+            pass
+        self._submit()
+
     def _finish(self, head: Reading) -> Iterator[Stretch]:
         self._plan.learn(head.window, head.records)
         self.windows += 1
         for rows in head.rows():
             yield Stretch(rows)
-            # Between pages of rows, keep requests under way.
-            while self._receive(wait=False):
-                pass
-            self._submit()
+            self.keep_going()
         self._open.popleft()
         self._days += head.window.days
         yield Stretch([], completed=head.window)
@@ -127,17 +134,27 @@ class Walk:
             self._crew.submit(task, call)
 
     def _next_task(self) -> tuple[Reading, Ask] | None:
-        """Choose what is surely needed, then a further window, then what is likely."""
-        task = self._ask(self._askable())
+        """Choose what is surely or very probably needed, then a further window, then what is likely."""
+        cautious = self._wasted > 1 + self._full * MOST_WASTE
+        speculate = CAUTION if cautious else 1
+        task = self._ask(speculate)
         if task is None and self._open_window():
-            task = self._ask(self._askable())
+            task = self._ask(speculate)
         if task is None:
-            cautious = self._wasted > 1 + self._full * MOST_WASTE
-            speculate = CAUTION if cautious else 1
             # Where most is likely to follow, a guess is safest, and most is left to do.
             best = max(self._askable(), key=lambda reading: reading.prospect(speculate), default=None)
-            task = None if best is None else self._ask([best], speculate=speculate)
+            ask = best and best.ask(speculate=speculate)
+            task = (best, ask) if best and ask else None
         return task
+
+    def _ask(self, speculate: float) -> tuple[Reading, Ask] | None:
+        """Ask where it is safe, earlier windows first: what is complete can go, what is begun has to wait."""
+        for reading in self._askable():
+            safe = reading.prospect(speculate) >= SAFE * self._page_size
+            ask = reading.ask(speculate=speculate if safe else 0)
+            if ask is not None:
+                return reading, ask
+        return None
 
     def _askable(self) -> Iterator[Reading]:
         """Give the windows that more may be asked of, in order."""
@@ -147,14 +164,6 @@ class Walk:
             if reading.error is not None or (index and too_far):
                 return  # what comes after a failure will not be emitted; what waits costs memory
             yield reading
-
-    @staticmethod
-    def _ask(readings: Iterable[Reading], *, speculate: float = 0) -> tuple[Reading, Ask] | None:
-        for reading in readings:
-            ask = reading.ask(speculate=speculate)
-            if ask is not None:
-                return reading, ask
-        return None
 
     def _open_window(self) -> bool:
         """Begin the next window, unless too much is begun already."""

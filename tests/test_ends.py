@@ -19,6 +19,7 @@ from simulator import Entry, Simulator, seeded
 from tap_braze_sms.client import BrazeClient
 from tap_braze_sms.pages import Reading
 from tap_braze_sms.tap import TapBrazeSMS
+from tap_braze_sms.walk import PAGES_AHEAD
 
 #: Seconds after a signal in which a run has to have ended.
 PROMISED = 5
@@ -165,6 +166,18 @@ def test_a_signal_ends_the_run_while_lookups_hang(command, simulator, few):
     process.send(signal.SIGTERM)
     assert process.wait(PROMISED) == 143
     assert "Traceback" not in process.log
+
+
+def test_while_the_loader_takes_nothing_the_tap_reads_ahead_and_not_without_bound(command, simulator):
+    entries = seeded(9_000, days=30)
+    simulator.add(entries)
+    config = config_for(simulator, start_date=f"{entries[0].detected_at:%Y-%m-%d}", page_size=10, window_days=1)
+    process = command.start("tap-braze-sms", config=config | {"max_parallel_requests": 2})
+    # What the pipe and one window hold, while nobody takes anything, is not two thirds of that.
+    process.until(lambda: len(simulator.requests) > 4 * PAGES_AHEAD)
+    run = process.finish()
+    assert run.code == 0, run.log
+    assert len(run.records) == 9_000
 
 
 def whole_lines(out: bytes) -> bytes:
