@@ -46,7 +46,7 @@ GLANCE = {
 LOADING = {"loading": "loader_alone", "loading_many": "loader_alone"}
 NAMES = {contender.name: contender.title for contender in ALL} | {
     "loader_alone": "target-duckdb alone, the same messages from a file",
-    "pipe": "`tap-braze-sms | target-duckdb`",
+    "pipe": "tap-braze-sms, piped into target-duckdb",
     "meltano_recorded": "`meltano run` of target-duckdb and a tap that only prints the file",
     "meltano_run": "`meltano run tap-braze-sms target-duckdb`",
 }
@@ -94,7 +94,7 @@ NOTES = {
     "loading": (
         "The tap's messages go to a file; the loader alone reads them from there, without Meltano and with it: what "
         "Meltano itself takes, to start and to carry each line. target-duckdb loads 100,000 records at once; until it "
-        "has them it only collects, so of so many the tap's time comes on top.\n"
+        "has them it only collects, so of so many the tap's time comes on top. All share the machine's cores.\n"
     ),
 }
 
