@@ -40,10 +40,11 @@ class Crew(t.Generic[Task, Result]):
         Args:
             size: Most calls under way at once.
             stop: Ends every wait when it is set.
-            before_waiting: Called before every wait for an answer.
+            before_waiting: Called before every wait for an answer; may itself submit and receive.
         """
         self.size = size
         self.under_way = 0
+        self.answered = 0
         self._stop = stop
         self._before_waiting = before_waiting
         self._hands = 0
@@ -76,7 +77,11 @@ class Crew(t.Generic[Task, Result]):
         self._calls.put((task, call))
 
     def receive(self, *, wait: bool = True) -> Answer[Task, Result] | None:
-        """Take an answer, in the order they come; None: there is none, and no wait.
+        """Take an answer, in the order they come.
+
+        Returns:
+            The answer; None: there is none and no wait, or what was done before the wait has
+            received some, so that there may be nothing left to wait for.
 
         Raises:
             Stopped: the end was asked for.
@@ -87,10 +92,14 @@ class Crew(t.Generic[Task, Result]):
         except queue.Empty:
             if not wait:
                 return None
+            answered = self.answered
             self._before_waiting()
+            if self.answered != answered:
+                return None
             answer = self._answers.get()
         self._stop.check()
         self.under_way -= 1
+        self.answered += 1
         return answer
 
     def in_order(self, calls: Iterable[tuple[Task, Callable[[], Result]]]) -> Iterator[tuple[Task, Result]]:

@@ -188,7 +188,7 @@ class Walk:
         )
 
     def _receive(self, *, wait: bool = True) -> bool:
-        """Take in one answer; False when none is there and none is waited for."""
+        """Take in one answer; False when there is none to wait for, or some were taken in before the wait."""
         answer = self._crew.receive(wait=wait)
         if answer is None:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,8 +37,15 @@ def walk(
     window_days: int = 30,
     page_size: int = 500,
     parallel: int = 1,
+    slow_loader: bool = False,
 ) -> tuple[list[Row], Walk]:
     lock = threading.Lock()
+
+    def before_waiting():
+        """Hand on what was collected to a loader that lets all answers come in meanwhile."""
+        while slow_loader and crew.under_way:
+            time.sleep(0)
+            walked.keep_going()
 
     def fetch(dates, offset, limit, where):
         with lock:
@@ -45,7 +53,8 @@ def walk(
             return moving.answer(dates, offset, limit)
 
     plan = Planner(since, until, today=DAY + dt.timedelta(days=moving.days - 1), widest=window_days)
-    walked = Walk(plan, fetch, page_size=page_size, crew=Crew(parallel, Stop()))
+    crew = Crew(parallel, Stop(), before_waiting)
+    walked = Walk(plan, fetch, page_size=page_size, crew=crew)
     return [row for stretch in walked for row in stretch.rows], walked
 
 
@@ -62,16 +71,25 @@ def walk(
     end_included=st.booleans(),
     since=st.floats(0, 1),
     until=st.one_of(st.none(), st.floats(0, 1)),
+    slow_loader=st.booleans(),
 )
 def test_what_stayed_on_the_list_is_walked_exactly_once_and_in_order(
-    seed, records, days, instants, moves, window_days, page_size, parallel, end_included, since, until
+    seed, records, days, instants, moves, window_days, page_size, parallel, end_included, since, until, slow_loader
 ):
     moving = MovingList(
         seed, records=records, days=days, instants=instants, moves=moves, end_included=end_included, largest_burst=5
     )
     begin = START + dt.timedelta(days=int(days * since * 1000) / 1000)
     end = None if until is None else begin + dt.timedelta(seconds=int(days * until * 86_400))
-    rows, _ = walk(moving, since=begin, until=end, window_days=window_days, page_size=page_size, parallel=parallel)
+    rows, _ = walk(
+        moving,
+        since=begin,
+        until=end,
+        window_days=window_days,
+        page_size=page_size,
+        parallel=parallel,
+        slow_loader=slow_loader,
+    )
     assert_true_to(moving, rows, since=times.fixed(begin), until=times.fixed(end) if end else "9")
 
 
