@@ -33,10 +33,10 @@ help: ## List the targets
 demo: $(VENV)/demo.stamp ## Braze's simulator → tap → DuckDB under Meltano, twice, numbers back to Braze, a chart
 	@$(PYTHON_IN_VENV) demo/run.py $(ARGS)
 
-test: check $(VENV)/test.stamp ## Everything CI runs: the checks, then the tests (ARGS go to pytest)
+test: check $(VENV)/test.stamp ## The checks, then the tests (ARGS go to pytest)
 	@$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal $(ARGS)
 
-test-all: test test-dagster ## The same, and the tests of examples/dagster
+test-all: test test-dagster ## Everything CI runs: the same, and the tests of examples/dagster
 
 test-dagster: $(VENV)/dev.stamp ## The Dagster example on simulated workspaces, in an environment of its own
 	@$(MAKE) -C examples/dagster test

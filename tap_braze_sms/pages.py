@@ -41,6 +41,9 @@ MOST_ATTEMPTS = 40
 #: day that goes on as it is known to have ended, and of days that only resemble others.
 TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.5
 
+#: Days that the records of a pace are taken to be spread over at least.
+LEAST_DAYS = 0.5
+
 _NEWEST, _OLDEST = "\uffff", ""
 
 
@@ -222,7 +225,8 @@ class Reading:
         # seen in this window and of what is usual.
         rest = TRUSTED_DAY * (page.count / seconds * today if seconds else self._known)
         covered = times.moment(self.window.end) - oldest
-        self.pace = self._known / max(1.0, covered.total_seconds() / 86_400)
+        # A burst of minutes must not make the windows to come as narrow as if it never ended.
+        self.pace = self._known / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += TRUSTED_DAYS * max(0, (midnight - since).days) * min(self._per_day, self.pace)
         self._likely = self._known + rest
 

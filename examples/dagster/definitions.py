@@ -155,10 +155,13 @@ def run(
             for line in log:
                 lines.append(PHONE.sub("[number]", line.rstrip()))
                 context.log.info(lines[-1])
-        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-            # The tap ends with a last STATE, and the loader once it has loaded that. As it is, Dagster would try again.
+        except BaseException as error:
+            # The tap ends with a last STATE, and the loader once it has loaded that; both are waited for.
             source.terminate()
-            raise dg.Failure(description="The run was cancelled", allow_retries=False) from None
+            if isinstance(error, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+                # As it is, Dagster would try again.
+                raise dg.Failure(description="The run was cancelled", allow_retries=False) from None
+            raise
     return (source.returncode, sink.returncode), lines
 
 
