@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import FatalAPIError
 
+from tap_braze_sms import times
 from tap_braze_sms.limiter import LONGEST_WAIT as LONGEST_HOLD
 from tap_braze_sms.limiter import MARGIN, budget_of
 from tap_braze_sms.records import BrokenAnswerError
@@ -197,10 +198,10 @@ class BrazeClient:
                 wait = backoff.full_jitter(wait)
             wait = max(wait, failure.wait)
             self._logger.warning(
-                "%s: %s; trying again in %.1f s (try %d of %d)",
+                "%s: %s; trying again in %s (try %d of %d)",
                 what,
                 failure.what,
-                wait,
+                times.duration(wait),
                 attempt + 1,
                 attempts,
             )
@@ -291,9 +292,9 @@ class BrazeClient:
                 self._paused_until = now + wait
                 at = dt.datetime.now().astimezone() + dt.timedelta(seconds=wait)
                 self._logger.info(
-                    "Rate limit: this tap's share of the %s requests is used; pausing %.0f s, until %s",
+                    "Rate limit: this tap's share of the %s requests is used; pausing %s, until %s",
                     self._budget.limit,
-                    wait,
+                    times.duration(wait),
                     at.strftime("%H:%M:%S %Z"),
                 )
             self._stop.wait(wait)

@@ -20,6 +20,7 @@ from singer_sdk.exceptions import (
     SingerSDKError,
 )
 from singer_sdk.plugin_base import SingerCommand
+from singer_sdk.singerlib import Catalog
 
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.stopping import Stopped
@@ -111,10 +112,15 @@ class ObjectFile(click.File):
         problem = None
         try:
             text = super().convert(value, param, ctx).read()
-            if not isinstance(json.loads(text), dict | None):
+            content = json.loads(text)
+            if not isinstance(content, dict | None):
                 problem = "it is no object"
+            elif param is not None and param.name == "catalog":
+                Catalog.from_dict(content or {"streams": []})
         except click.BadParameter as error:
             problem = error.message.rpartition(": ")[2]
+        except (KeyError, TypeError, AttributeError):
+            problem = "it is no Singer catalog"
         except ValueError as error:
             problem = f"it is not JSON: {error}"
         if problem:

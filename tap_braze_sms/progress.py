@@ -8,6 +8,8 @@ import sys
 import time
 import typing as t
 
+from tap_braze_sms import times
+
 if sys.version_info >= (3, 12):
     from typing import Self, override
 else:
@@ -95,7 +97,7 @@ class Progress(logging.Filter):
         # First what matters most: a terminal may be too narrow for all.
         parts = ["all read" if share >= 1 else f"{share:.0%} read"]
         if LEAST_SHARE <= share < 1:
-            parts.append(f"about {_duration(self._seconds * (1 - share) / share)} to go")
+            parts.append(f"about {times.duration(self._seconds * (1 - share) / share)} to go")
         parts += [f"{self.records} records written", self._pace]
         if left is not None:
             parts.append(f"{left} more before the rate limit pauses")
@@ -119,11 +121,3 @@ class Progress(logging.Filter):
     def _draw(text: str) -> None:
         sys.stderr.write(_BACK_TO_AN_EMPTY_LINE + text)
         sys.stderr.flush()
-
-
-def _duration(seconds: float) -> str:
-    """Give a duration as people say it."""
-    for limit, unit, name in ((90, 1, "s"), (90 * 60, 60, "min")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 3600:.1f} h"

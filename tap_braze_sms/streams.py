@@ -284,9 +284,10 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 ", ".join(sorted(reader.unknown)),
             )
         self.logger.info(
-            "Read %d records detected since %s: %d windows, %s",
+            "Read %d records detected since %s%s: %d windows, %s",
             progress.records,
             times.fixed(since),
+            f" and before {times.fixed(self._end)}" if self._end else "",
             walk.windows,
             progress.summary,
         )

@@ -218,7 +218,8 @@ class TargetBrazeSMS(BrazePlugin, Target):
     @override
     def process_endofpipe(self) -> None:
         super().process_endofpipe()
-        done = "would be taken off" if self.config["dry_run"] else "taken off"
+        # Which of them were on it, Braze does not say.
+        done = "would be taken off" if self.config["dry_run"] else "are off"
         self.logger.info(
             "%d numbers %s the list; %d repeated, %d skipped; %d requests",
             len(self._removed),

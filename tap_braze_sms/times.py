@@ -87,3 +87,11 @@ def canonical(text: str) -> str:
 def midnight(day: dt.date) -> str:
     """Give the first instant of a UTC day in the fixed form."""
     return f"{day.isoformat()}T00:00:00.000000+00:00"
+
+
+def duration(seconds: float) -> str:
+    """Give a duration as people say it."""
+    for limit, unit, decimals, name in ((10, 1, 1, "s"), (90, 1, 0, "s"), (90 * 60, 60, 0, "min")):
+        if seconds < limit:
+            return f"{seconds / unit:.{decimals}f} {name}"
+    return f"{seconds / 3600:.1f} h"

@@ -19,6 +19,7 @@ import re
 import signal
 import socket
 import struct
+import sys
 import threading
 import time
 import typing as t
@@ -967,7 +968,11 @@ def main() -> None:
     behaviour = {name: coerced(name, getattr(args, name)) for name in DEFAULTS if hasattr(args, name)}
     behaviour["latency"] = args.latency_ms / 1000
     where = {name: getattr(args, name) for name in ("host", "port", "seed", "api_key")}
-    with Simulator(entries, **where, **behaviour) as braze:
+    try:
+        simulator = Simulator(entries, **where, **behaviour)
+    except OSError as error:
+        sys.exit(f"port {args.port}: {error.strerror}")
+    with simulator as braze:
         if args.port_file:
             draft = args.port_file.with_name(args.port_file.name + ".part")
             draft.write_text(f"{braze.port}\n", encoding="ascii")

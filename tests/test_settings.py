@@ -208,6 +208,22 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(command, simulator, opti
     assert f"takes {also}" in run.log
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"streams": [1]}',
+        '{"streams": [{"stream": "invalid_phone_numbers"}]}',
+        '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "metadata": [{}]}]}',
+        '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "metadata": 1}]}',
+        '{"streams": 1}',
+    ],
+)
+def test_a_catalog_that_is_none_is_told_in_one_line(command, simulator, content):
+    run = command("tap-braze-sms", config=config_for(simulator), catalog=content)
+    assert_one_line(run, simulator, f"--catalog: got {command.folder}/catalog-")
+    assert "which cannot be read: it is no Singer catalog; takes a file with a JSON object" in run.log
+
+
 @pytest.mark.parametrize("option", ["--state", "--catalog"])
 @pytest.mark.parametrize("path, problem", [("gone.json", "No such file or directory"), (".", "Is a directory")])
 def test_a_state_or_catalog_that_is_not_there_is_told_in_one_line(command, simulator, option, path, problem):

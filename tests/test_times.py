@@ -153,6 +153,14 @@ def test_what_is_no_time_is_said_so_without_quoting_it(text):
         assert raised.value.__context__ is raised.value.__cause__ is None
 
 
+@pytest.mark.parametrize(
+    "seconds, said",
+    [(0.04, "0.0 s"), (9.5, "9.5 s"), (10, "10 s"), (89, "89 s"), (90, "2 min"), (3015, "50 min"), (9000, "2.5 h")],
+)
+def test_durations_are_said_as_people_say_them(seconds, said):
+    assert times.duration(seconds) == said
+
+
 @pytest.mark.parametrize("value", [None, 1772337906, 1.5, b"2026-03-01", ["2026-03-01"], {}])
 def test_what_is_no_text_is_no_time(value):
     with pytest.raises(ValueError, match=r"^not a time in ISO 8601$"):
