@@ -31,6 +31,7 @@ TITLES = {
     "moving": "A list that moves: 0.4 numbers leave it with each page, no latency",
     "few": "Few records, for their memory",
     "many": "Many records, for their memory",
+    "loading_local": "Into a warehouse, no latency",
     "loading": "Into a warehouse, 150 ms a request",
     "loading_many": "Into a warehouse, five times as many records",
 }
@@ -43,7 +44,7 @@ GLANCE = {
     "moving": "moving list",
 }
 #: Where others than contenders are measured, and what their ratios refer to.
-LOADING = {"loading": "loader_alone", "loading_many": "loader_alone"}
+LOADING = dict.fromkeys(("loading_local", "loading", "loading_many"), "loader_alone")
 NAMES = {contender.name: contender.title for contender in ALL} | {
     "loader_alone": "target-duckdb alone, the same messages from a file",
     "pipe": "tap-braze-sms, piped into target-duckdb",
@@ -91,7 +92,7 @@ NOTES = {
         "*Lost*: numbers that were on the list for the whole run and are not in the output. Paging by offset skips one "
         "whenever a number before it leaves.\n"
     ),
-    "loading": (
+    "loading_local": (
         "The tap's messages go to a file; the loader alone reads them from there, without Meltano and with it: what "
         "Meltano itself takes, to start and to carry each line. target-duckdb loads 100,000 records at once; until it "
         "has them it only collects, so of so many the tap's time comes on top. All share the machine's cores.\n"
@@ -167,8 +168,9 @@ OUTCOME: tuple[Column, ...] = (
     ("lost", lambda runs: worst(runs, "lost")),
     ("doubled", lambda runs: worst(runs, "doubled")),
 )
+CPU: Column = ("CPU s", lambda runs: f"{middle(runs, 'cpu'):.1f}")
 COST: tuple[Column, ...] = (
-    ("CPU s", lambda runs: f"{middle(runs, 'cpu'):.1f}"),
+    CPU,
     ("peak MB", lambda runs: f"{middle(runs, 'rss') / MEGABYTE:.0f}"),
 )
 READING: tuple[Column, ...] = (
@@ -205,7 +207,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("requests", lambda runs: f"{middle(runs, 'requests'):,.0f}"),
         *OUTCOME,
     ),
-    **dict.fromkeys(LOADING, (("seconds", seconds), ("records", lambda runs: f"{middle(runs, 'written'):,.0f}"))),
+    **dict.fromkeys(LOADING, (("seconds", seconds), CPU, ("records", lambda runs: f"{middle(runs, 'written'):,.0f}"))),
 }
 
 

@@ -71,6 +71,7 @@ SCENARIOS = (
     Scenario("moving", behaviour={"removals_per_page": 0.4}, moves=True),
     Scenario("few", records=FEW, burst_share=0.8, contenders=(OURS_16,)),
     Scenario("many", records=MANY, burst_share=0.8, contenders=(OURS_16,)),
+    Scenario("loading_local", contenders=(OURS_16,), loader=True),
     Scenario("loading", behaviour=SLOW, contenders=(OURS_16,), loader=True),
     Scenario("loading_many", records=5 * RECORDS, behaviour=SLOW, contenders=(OURS_16,), loader=True),
 )

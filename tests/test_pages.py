@@ -184,6 +184,14 @@ def test_a_list_at_rest_costs_few_requests_more_than_the_fewest(page_size, paral
     assert moving.requests <= 1.1 * len(rows) / page_size + 1
 
 
+@pytest.mark.parametrize("together", [2, 5, 10, 30])
+def test_records_of_one_instant_cost_few_requests_more(together):
+    moving = MovingList(5, records=10_000, instants=10_000 // together)
+    _, rows = read(moving, parallel=4)
+    assert len(rows) == 10_000
+    assert moving.requests <= 1.1 * 10_000 / 500 + 1
+
+
 def test_a_guess_is_made_exactly_where_there_is_a_prospect():
     moving = MovingList(4, records=5_000)
     reading = Reading(moving.window, page_size=100)
