@@ -16,6 +16,9 @@ if t.TYPE_CHECKING:
 #: The column of a CSV file that holds the number.
 COLUMN = "phone"
 
+#: Of a phone number, by E.164. More are two numbers, or something else beside one.
+MOST_DIGITS = 15
+
 _COMMENT = "#"
 
 
@@ -24,8 +27,8 @@ class NumbersError(ConfigurationError):
 
 
 def is_number(text: object) -> bool:
-    """Whether a text has the digits that make it a number."""
-    return isinstance(text, str) and digits(text).isdecimal()
+    """Whether a text has the digits that make it one number."""
+    return isinstance(text, str) and digits(text).isdecimal() and len(digits(text)) <= MOST_DIGITS
 
 
 def are_configured(config: Mapping[str, t.Any]) -> bool:
@@ -42,7 +45,7 @@ def asked_about(config: Mapping[str, t.Any]) -> list[str]:
     spelled: dict[str, str] = {}
     for where, text in _configured(config):
         if not is_number(text):
-            msg = f"{where} holds no phone number; every number needs digits, as in +15555550100"
+            msg = f"{where} holds no phone number; every number has up to {MOST_DIGITS} digits, as in +15555550100"
             raise NumbersError(msg)
         spelled.setdefault(digits(text), text)
     return list(spelled.values())
@@ -55,17 +58,23 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
-        except (OSError, UnicodeError) as error:
-            problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        except (OSError, UnicodeError, csv.Error) as error:
+            problem = _problem(error)
         else:
             return
         msg = f"phone_numbers_file: got {path!r}, which cannot be read: {problem}; takes a file of numbers, one a line"
         raise NumbersError(msg)
 
 
+def _problem(error: OSError | UnicodeError | csv.Error) -> str | None:
+    if isinstance(error, OSError):
+        return error.strerror
+    return "it is not UTF-8 text" if isinstance(error, UnicodeError) else "a quote in it has no end, or another inside"
+
+
 def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:
     """Give line number and number of each line, or of each row with a `phone` column."""
-    rows = csv.reader(file)
+    rows = csv.reader(file, strict=True)
     column: int | None = None
     first = True
     for row in rows:

@@ -139,6 +139,8 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
         if problem:
             self._closed = True
             self._buffer.clear()
+            # Ctrl-C in a shell ends both: then the signal is the reason, not the loader.
+            self._stop.check()
             raise LoaderGoneError(problem)
         if not self._stop.is_watched:
             self._stop.check()

@@ -41,6 +41,11 @@ MOST_ATTEMPTS = 40
 #: day that goes on as it is known to have ended, and of days that only resemble others.
 TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.5
 
+#: Hour of the day of ``end_date`` from which on a record shows that Braze counts that day
+#: in. Before it, rounding or a clock could have put it there, and to believe it would cost
+#: the last day of each window; not to believe it costs requests alone.
+NOON = "T12"
+
 #: Days that the records of a pace are taken to be spread over at least.
 LEAST_DAYS = 0.5
 
@@ -106,8 +111,9 @@ class Reading:
         #: Set by whoever asks when a request failed for good; the caller raises it once
         #: everything before this window is emitted.
         self.error: BaseException | None = None
-        #: Braze returned records later than the end it was asked for.
+        #: Braze counts ``end_date`` in, which these dates do not allow for.
         self.end_included = False
+        self._end_allowed_for = end_included
         #: Records a day so far; None before a first full page.
         self.pace: float | None = None
         self._page_size = page_size
@@ -176,7 +182,7 @@ class Reading:
         self.wasted += page.offset > 0 and page.count <= self._overlap
         if page.count or page.offset == 0:  # an empty page from the top says it all
             self._pages.append(page)
-            self.end_included |= page.newest > self.window.end
+            self.end_included |= not self._end_allowed_for and page.newest > self.window.end[:10] + NOON
         if ask.boundary is not None:
             boundary = self._boundaries[ask.boundary]
             boundary.near = page

@@ -71,8 +71,7 @@ class Progress(logging.Filter):
         """Take the live line away."""
         for handler in self._handlers:
             handler.removeFilter(self)
-        if self._is_live:
-            self._draw("")
+        self._draw("")
 
     def tell(self) -> None:
         """Tell, if it is time to."""
@@ -117,7 +116,11 @@ class Progress(logging.Filter):
         requests = self._requests()
         return f"{requests} requests ({requests / self._seconds:.0f} a second)"
 
-    @staticmethod
-    def _draw(text: str) -> None:
-        sys.stderr.write(_BACK_TO_AN_EMPTY_LINE + text)
-        sys.stderr.flush()
+    def _draw(self, text: str) -> None:
+        if not self._is_live:
+            return
+        try:
+            sys.stderr.write(_BACK_TO_AN_EMPTY_LINE + text)
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self._is_live = False  # the terminal was closed; the work goes on without it

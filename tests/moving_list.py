@@ -29,6 +29,7 @@ class MovingList:
         moves: float = 0.0,
         kinds: str = "insert remove shuffle",
         end_included: bool = False,
+        overshoot: dt.timedelta = dt.timedelta(0),
         largest_burst: int = 1,
         most_moves: int = 500,
     ) -> None:
@@ -38,6 +39,8 @@ class MovingList:
         self.moves = moves
         self.kinds = kinds.split()
         self.end_included = end_included
+        #: How much later than it says it gives records: rounding, another zone, an end that counts for nothing.
+        self.overshoot = overshoot
         self.largest_burst = largest_burst
         self.moves_left = most_moves
         self.requests = 0
@@ -86,7 +89,7 @@ class MovingList:
         """Answer one request, after some movement."""
         self.move()
         self.requests += 1
-        end = dt.date.fromisoformat(dates[1]) + dt.timedelta(days=int(self.end_included))
+        end = dt.datetime.fromisoformat(dates[1]) + dt.timedelta(days=int(self.end_included)) + self.overshoot
         low, high = dates[0], end.isoformat()
         within = [row for _, row in self.list if low <= row[0] < high]
         return Page.of(within[offset : offset + limit], offset=offset, limit=limit)

@@ -289,6 +289,16 @@ def test_a_loader_that_is_gone_ends_the_run_with_one_line(command, config, lines
     assert "Traceback" not in run.log
 
 
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_of_a_signal_that_ends_the_loader_too_the_signal_is_told(command, config, signum):
+    process = command.start("tap-braze-sms", config=config, keep=True)
+    process.until_held_back()
+    process.send(signum)
+    process.stdout.close()
+    assert process.wait(PROMISED) == 128 + signum
+    assert Run(process.code, b"", process.log).errors == [STOPPED.format(signal.Signals(signum).name)]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(command, config):
     log = command.folder / "log"

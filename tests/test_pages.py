@@ -276,10 +276,16 @@ def read_while_it_changes_at_once(moving: MovingList, change) -> list[Row]:
 
 
 @pytest.mark.parametrize(
-    "moment, included", [("2026-03-03T00:00:00.000000+00:00", False), ("2026-03-03T00:00:00.000001+00:00", True)]
+    "moment, allowed_for, included",
+    [
+        ("2026-03-03T00:00:00.789000+00:00", False, False),
+        ("2026-03-03T11:59:59.999999+00:00", False, False),
+        ("2026-03-03T12:00:00.000000+00:00", False, True),
+        ("2026-03-03T12:00:00.000000+00:00", True, False),
+    ],
 )
-def test_only_what_lies_behind_the_end_shows_that_braze_counts_that_day_in(moment, included):
-    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10)
+def test_only_what_lies_well_behind_the_end_shows_that_braze_counts_that_day_in(moment, allowed_for, included):
+    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10, end_included=allowed_for)
     ask = reading.ask()
     reading.receive(ask, Page.of([(moment, "+12125550100", None)], offset=ask.offset, limit=ask.limit))
     assert reading.end_included == included

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
+import io
 import json
 import logging
 import os
@@ -147,6 +149,26 @@ def test_numbers_looked_up_are_told_of_too(simulator, caplog, monkeypatch):
     for share, records, requests in (numbers(found)[:3] for found in told):
         assert share == records / 500 * 100 == requests / 10 * 100
     assert any(line.startswith("Asked about 500 numbers: 10 requests ") for line in caplog.messages)
+
+
+class ClosedTerminal(io.StringIO):
+    """A terminal whose window was closed."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_terminal_that_is_closed_does_not_end_the_run(job, monkeypatch, lines):
+    monkeypatch.setattr(sys, "stderr", ClosedTerminal())
+    with job.progress() as progress:
+        for _ in range(2):
+            job.now += EVERY
+            progress.tell()
+    # What is left is the log, for whom it still reaches.
+    assert len(lines()) == 1
 
 
 def test_on_a_terminal_one_live_line_makes_room_for_log_lines(simulator, tmp_path):

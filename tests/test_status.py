@@ -87,7 +87,16 @@ def test_numbers_come_from_plain_lines_or_a_csv_column(simulator, command, tmp_p
 
 @pytest.mark.parametrize(
     "text,line",
-    [("+12025550100\nnone\n", "line 2"), ("phone,name\n+12025550100,A\n\n,B\n", "line 4"), ("a,phone\nA\n", "line 2")],
+    [
+        ("+12025550100\nnone\n", "line 2"),
+        ("phone,name\n+12025550100,A\n\n,B\n", "line 4"),
+        ("a,phone\nA\n", "line 2"),
+        # Two numbers, or a number and a day, are no number.
+        ("+12025550100\n+12025550100, +12025550101\n", "line 2"),
+        ("+12025550100,2026-03-01\n", "line 1"),
+        ('phone\n"+12025550100\n+12025550101\n', "a quote in it has no end"),
+        ('phone\n"+12025550100"7\n', "a quote in it has no end, or another inside"),
+    ],
 )
 def test_a_bad_line_is_named_before_any_request(simulator, command, tmp_path, text, line):
     file = tmp_path / "numbers.txt"

@@ -103,6 +103,16 @@ def test_a_range_costs_at_most_a_tenth_more_requests_than_it_must(days, parallel
     assert moving.requests <= 1.1 * 20_000 / 100 + walked.windows
 
 
+@pytest.mark.parametrize("end_included", [False, True])
+@pytest.mark.parametrize("overshoot", [dt.timedelta(seconds=1), dt.timedelta(hours=8), dt.timedelta(days=900)])
+def test_nothing_is_lost_and_it_ends_however_braze_reads_the_end_date(overshoot, end_included):
+    # A record each hour, one of them in the first second of each day.
+    moving = MovingList(3, records=2_000, days=20, instants=20 * 24, end_included=end_included, overshoot=overshoot)
+    rows, _ = walk(moving, window_days=4, page_size=50, parallel=4)
+    assert_true_to(moving, rows)
+    assert moving.requests < 10 * 2_000 / 50
+
+
 def test_a_range_of_one_instant_and_an_empty_one_need_no_more_than_their_days():
     moving = MovingList(1, records=10)
     assert walk(moving, since=START, until=START)[0] == []
