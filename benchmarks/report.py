@@ -94,9 +94,14 @@ NOTES = {
     ),
     "loading_local": (
         "The tap's messages go to a file; the loader alone reads them from there, without Meltano and with it: what "
-        "Meltano itself takes, to start and to carry each line. target-duckdb loads 100,000 records at once; until it "
-        "has them it only collects, so of so many the tap's time comes on top. All share the machine's cores.\n"
+        "Meltano itself takes, to start and to carry each line. All share the machine's cores; *CPU s* is of all "
+        "processes of a row, without the simulator's.\n"
     ),
+    "loading": (
+        "target-duckdb loads 100,000 records at once; until it has them it only collects. Of so many, the time that "
+        "Braze takes to answer comes on top.\n"
+    ),
+    "loading_many": "While the loader loads, the tap reads on.\n",
 }
 
 

@@ -32,6 +32,10 @@ PAGES_AHEAD = 16
 #: for n * CAUTION more, instead of n more.
 MOST_WASTE, CAUTION = 0.04, 0.25
 
+#: Pages that a list must promise beyond what was asked for, for a guess to be as good as
+#: the knowledge that there is one more: in the window that all others wait for, and in those.
+SAFE_FIRST, SAFE_LATER = 1, 3
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -145,10 +149,10 @@ class Walk:
 
     def _ask(self, speculate: float) -> tuple[Reading, Ask] | None:
         """Ask where it is safe, earlier windows first: what is complete can go, what is begun has to wait."""
-        for reading in self._askable():
-            # A whole further page promised is as good as the knowledge that there is some of it.
-            safe = reading.prospect(speculate) >= self._page_size
-            ask = reading.ask(speculate=speculate if safe else 0)
+        for index, reading in enumerate(self._askable()):
+            pages = SAFE_LATER if index else SAFE_FIRST
+            is_safe = reading.prospect(speculate) >= pages * self._page_size
+            ask = reading.ask(speculate=speculate if is_safe else 0)
             if ask is not None:
                 return reading, ask
         return None
