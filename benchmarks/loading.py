@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import resource
 import shutil
-import subprocess
 import sys
-import time
 import typing as t
 from pathlib import Path
 
+import measure
 from contenders import API_KEY, MOST, PROJECT
 
 if t.TYPE_CHECKING:
@@ -44,22 +40,31 @@ def measured(url: str, start: dt.date, messages: Path, environment: dict[str, st
     }
     environment = {**environment, **settings, "NO_COLOR": "1"}
     tap = PROJECT / ".meltano" / "extractors" / "tap-braze-sms" / "venv" / "bin" / "tap-braze-sms"
-    pipe = f"{tap} --config=ENV | {LOADER} --config loader.json"
-    nothing = Path(os.devnull)
+    load = f"{LOADER} --config {FOLDER / 'loader.json'}"
+    shell = ["/usr/bin/env", "bash", "-o", "pipefail", "-c"]
     project = installed(messages)
+
+    def measured_in_project(name: str, command: list[str | Path]) -> dict[str, t.Any]:
+        output, log = FOLDER / f"{name}.out", FOLDER / f"{name}.log"
+        result = measure.run(command, environment=environment, output=output, log=log, folder=project)
+        if result["exit"]:
+            sys.exit(f"{name} failed: see {log}")
+        return result
+
     # Its own database, and what the tap can do, Meltano finds out once; a schedule's runs do not wait for that.
-    timed([*MELTANO_DEV, "invoke", "--no-install", "--dump=catalog", "tap-braze-sms"], project, environment, nothing)
-    run: list[str | Path] = [*MELTANO_DEV, "run", "--no-install"]
-    jobs: dict[str, tuple[list[str | Path], Path, Path]] = {
-        "loader_alone": ([LOADER, "--config", "loader.json"], FOLDER, messages),
-        "pipe": (["bash", "-o", "pipefail", "-c", pipe], FOLDER, nothing),
-        "meltano_recorded": ([*run, "tap-recorded", "target-duckdb"], project, nothing),
-        "meltano_run": ([*run, "tap-braze-sms", "target-duckdb"], project, nothing),
+    measured_in_project("discovery", [*MELTANO_DEV, "invoke", "--no-install", "--dump=catalog", "tap-braze-sms"])
+    run = [*MELTANO_DEV, "run", "--no-install"]
+    jobs: dict[str, list[str | Path]] = {
+        "loader_alone": [*shell, f"{load} < {messages}"],
+        "pipe": [*shell, f"{tap} --config=ENV | {load}"],
+        "meltano_recorded": [*run, "tap-recorded", "target-duckdb"],
+        "meltano_run": [*run, "tap-braze-sms", "target-duckdb"],
     }
     found = {}
-    for name, (command, folder, given) in jobs.items():
+    for name, command in jobs.items():
         warehouse.unlink(missing_ok=True)
-        found[name] = timed(command, folder, environment, given) | {"written": rows(warehouse)}
+        result = measured_in_project(name, command)
+        found[name] = {"wall": result["wall"], "cpu": result["cpu"], "written": rows(warehouse)}
     return found
 
 
@@ -86,19 +91,3 @@ def rows(warehouse: Path) -> int:
     with duckdb.connect(str(warehouse), read_only=True) as connection:
         ((count,),) = connection.execute("SELECT count(*) FROM braze.invalid_phone_numbers").fetchall()
     return int(count)
-
-
-def timed(command: list[str | Path], folder: Path, environment: dict[str, str], given: Path) -> dict[str, float]:
-    """Return the seconds a command takes and those of CPU, its input from a file."""
-    with contextlib.ExitStack() as files:
-        log = files.enter_context((FOLDER / "log.txt").open("a"))
-        source = files.enter_context(given.open("rb"))
-        before, started = used(), time.monotonic()
-        subprocess.run(command, cwd=folder, env=environment, stdin=source, stdout=log, stderr=log, check=True)
-        return {"wall": time.monotonic() - started, "cpu": used() - before}
-
-
-def used() -> float:
-    """Return the seconds of CPU of all processes that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime

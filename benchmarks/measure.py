@@ -21,12 +21,16 @@ if t.TYPE_CHECKING:
 LONGEST_RUN = 300
 
 
-def run(command: Sequence[str], *, environment: dict[str, str], output: Path, log: Path) -> dict[str, t.Any]:
-    """Run a command with its output in a file; return its exit code, seconds, CPU seconds and peak memory."""
+def run(
+    command: Sequence[str | Path], *, environment: dict[str, str], output: Path, log: Path, folder: Path | None = None
+) -> dict[str, t.Any]:
+    """Run a command, in a folder, its output in a file; return its exit code, seconds, CPU seconds and peak memory."""
     import subprocess  # noqa: PLC0415  (the script below stays small)
 
-    words = [sys.executable, "-IS", __file__, str(output), str(log), *command]
-    done = subprocess.run(words, env=environment, check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    words = [sys.executable, "-IS", __file__, output, log, *command]
+    done = subprocess.run(
+        words, env=environment, cwd=folder, check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
     measured: dict[str, t.Any] = json.loads(done.stdout)
     return measured
 

@@ -28,7 +28,10 @@ class NumbersError(ConfigurationError):
 
 def is_number(text: object) -> bool:
     """Whether a text has the digits that make it one number."""
-    return isinstance(text, str) and digits(text).isdecimal() and len(digits(text)) <= MOST_DIGITS
+    if not isinstance(text, str):
+        return False
+    number = digits(text)
+    return number.isdecimal() and len(number) <= MOST_DIGITS
 
 
 def are_configured(config: Mapping[str, t.Any]) -> bool:
@@ -58,18 +61,16 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
-        except (OSError, UnicodeError, csv.Error) as error:
-            problem = _problem(error)
+        except OSError as error:
+            problem = error.strerror
+        except UnicodeError:
+            problem = "it is not UTF-8 text"
+        except csv.Error:
+            problem = "a quote in it has no end, or another inside"
         else:
             return
         msg = f"phone_numbers_file: got {path!r}, which cannot be read: {problem}; takes a file of numbers, one a line"
         raise NumbersError(msg)
-
-
-def _problem(error: OSError | UnicodeError | csv.Error) -> str | None:
-    if isinstance(error, OSError):
-        return error.strerror
-    return "it is not UTF-8 text" if isinstance(error, UnicodeError) else "a quote in it has no end, or another inside"
 
 
 def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:

@@ -115,8 +115,8 @@ class ObjectFile(click.File):
             content = json.loads(text)
             if not isinstance(content, dict | None):
                 problem = "it is no object"
-            elif param is not None and param.name == "catalog":
-                Catalog.from_dict(content or {"streams": []})
+            elif content and param is not None and param.name == "catalog":
+                Catalog.from_dict(content)
         except click.BadParameter as error:
             problem = error.message.rpartition(": ")[2]
         except (KeyError, TypeError, AttributeError):

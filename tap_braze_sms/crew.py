@@ -44,7 +44,7 @@ class Crew(t.Generic[Task, Result]):
         """
         self.size = size
         self.under_way = 0
-        self.answered = 0
+        self._received = 0
         self._stop = stop
         self._before_waiting = before_waiting
         self._hands = 0
@@ -92,14 +92,14 @@ class Crew(t.Generic[Task, Result]):
         except queue.Empty:
             if not wait:
                 return None
-            answered = self.answered
+            received = self._received
             self._before_waiting()
-            if self.answered != answered:
+            if self._received != received:
                 return None
             answer = self._answers.get()
         self._stop.check()
         self.under_way -= 1
-        self.answered += 1
+        self._received += 1
         return answer
 
     def in_order(self, calls: Iterable[tuple[Task, Callable[[], Result]]]) -> Iterator[tuple[Task, Result]]:

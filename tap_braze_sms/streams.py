@@ -95,6 +95,7 @@ class BrazeStream(Stream):
                         self._tap.state_writer.write_state(self.tap_state)
                         self._flush()
                 if isinstance(error, Exception):
+                    # A signal while it failed, or while what it had read was handed on.
                     self._tap.stop.check()
                     self._blame_maps()
                 raise

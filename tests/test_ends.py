@@ -168,7 +168,7 @@ def test_a_signal_ends_the_run_while_lookups_hang(command, simulator, few):
     assert "Traceback" not in process.log
 
 
-def test_while_the_loader_takes_nothing_the_tap_reads_ahead_and_not_without_bound(command, simulator):
+def test_while_the_loader_takes_nothing_the_tap_reads_ahead(command, simulator):
     entries = seeded(9_000, days=30)
     simulator.add(entries)
     config = config_for(simulator, start_date=f"{entries[0].detected_at:%Y-%m-%d}", page_size=10, window_days=1)
