@@ -15,7 +15,7 @@ import pytest
 import singer_sdk.mapper
 from conftest import assert_exact, config_for, run_here
 from simulator import Entry, Simulator, seeded, spell
-from singer_sdk import BatchSink, Sink, Stream, Tap, Target
+from singer_sdk import RecordSink, Sink, Stream, Tap, Target
 from singer_sdk.configuration import _dict_config
 from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.helpers._state import StateWriter
@@ -75,7 +75,7 @@ PRIVATE = {
     (PluginBase, "_env_var_config"): None,
     (PluginBase, "_validate_config"): "(self, *, raise_errors=True)",
     (PluginBase, "_handle_termination"): "(self, signum, frame)",
-    (Sink, "_after_process_record"): "(self, context)",
+    (Sink, "_validate_and_parse"): "(self, record)",
     (Stream, "_sync_records"): "(self, context=None, *, write_messages=True)",
     (Stream, "_sync_batches"): "(self, batch_config, context=None)",
     (Stream, "_write_activate_version_message"): "(self, full_table_version)",
@@ -95,8 +95,7 @@ USED = {
     (StateWriter, "write_state"): "(self, state)",
     (SingerCommand, "invoke"): "(self, ctx)",
     (PluginBase, "cb_config"): "(ctx, param, value)",
-    (BatchSink, "process_batch"): "(self, context)",
-    (Sink, "process_record"): "(self, record, context)",
+    (RecordSink, "process_record"): "(self, record, context)",
 }
 
 
