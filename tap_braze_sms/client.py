@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
-import logging
 import re
 import time
 import typing as t
@@ -23,6 +22,7 @@ from tap_braze_sms.limiter import MARGIN, budget_of
 from tap_braze_sms.records import BrokenAnswerError
 
 if t.TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Sequence
 
     from tap_braze_sms.settings import Connection
@@ -122,7 +122,6 @@ class BrazeClient:
         self._settings = self._session.merge_environment_settings(
             connection.url, {}, stream=False, verify=None, cert=None
         )
-        _keep_queries_out_of_the_log()
 
     @property
     def requests_left(self) -> int | None:
@@ -312,22 +311,3 @@ def _seconds(retry_after: str | None) -> float:
         except ValueError:
             return 0.0
     return min(max(0.0, seconds), LONGEST_HOLD)
-
-
-class _WithoutQuery(logging.Filter):
-    """Cuts the query, which can hold phone numbers, out of urllib3's debug lines."""
-
-    _query = re.compile(r"\?\S*")
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = record.getMessage()
-        if "?" in message:
-            record.msg, record.args = self._query.sub("?…", message), ()
-        return True
-
-
-def _keep_queries_out_of_the_log() -> None:
-    for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"):
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, _WithoutQuery) for known in logger.filters):
-            logger.addFilter(_WithoutQuery())

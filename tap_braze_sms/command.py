@@ -8,19 +8,11 @@ import logging
 import re
 import sys
 import typing as t
-import warnings
+from pathlib import Path
 
 import click
-from singer_sdk.exceptions import (
-    ConfigurationError,
-    ConfigValidationError,
-    DiscoveryError,
-    InvalidInputLine,
-    MappingError,
-    SingerSDKError,
-)
+from singer_sdk.exceptions import ConfigurationError, DiscoveryError, InvalidInputLine, MappingError, SingerSDKError
 from singer_sdk.plugin_base import SingerCommand
-from singer_sdk.singerlib import Catalog
 
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.stopping import Stopped
@@ -44,13 +36,6 @@ class PlainCommand(SingerCommand):
     """A command whose errors are one line."""
 
     @override
-    def invoke(self, ctx: click.Context) -> t.Any:
-        logging.captureWarnings(capture=True)
-        warnings.filterwarnings("once", category=DeprecationWarning)
-        # Past SingerCommand's own handling, which prints a line about the line.
-        return click.Command.invoke(self, ctx)
-
-    @override
     def main(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
         try:
             return super().main(*args, **kwargs)
@@ -65,9 +50,7 @@ class PlainCommand(SingerCommand):
     def _report(self, error: Exception) -> None:
         debug = self.logger.isEnabledFor(logging.DEBUG)
         shown = discreet(error)
-        if isinstance(error, ConfigValidationError) and error.errors:
-            message = "; ".join(error.errors)
-        elif isinstance(error, MappingError):
+        if isinstance(error, MappingError):
             message = f"stream_maps: {shown}"
         elif isinstance(error, _EXPLAINED):
             message = " ".join(str(shown).split())
@@ -94,37 +77,44 @@ def discreet(error: BaseException) -> BaseException:
     return shown.with_traceback(error.__traceback__)
 
 
-class Verdict(logging.Filter):
-    """Cuts a stream map's filter down to its verdict: what it evaluates to can be a number."""
+class Discreet(logging.Filter):
+    """Cuts out of libraries' debug lines what can hold a number: queries, and what a stream map's filter gives."""
+
+    _personal = re.compile(r"(?<=\?)\S+|(?<=stream: ).+", re.DOTALL)
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        if str(record.msg).startswith("Filter result") and isinstance(record.args, tuple):
-            record.args = (*record.args[:-1], bool(record.args[-1]))
+        record.msg, record.args = self._personal.sub("…", record.getMessage()), ()
         return True
 
 
+for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry", "singer_sdk.mapper"):
+    logging.getLogger(_name).addFilter(Discreet())
+
+
+def read_object(option: str, path: str) -> dict[str, t.Any]:
+    """Read the JSON object in a file that an option of the command line names.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = error.strerror
+    except ValueError as error:
+        problem = f"it is not JSON: {error}"
+    else:
+        if isinstance(content, dict):
+            return content
+        problem = "it is no object"
+    msg = f"--{option}: got {path}, which cannot be read: {problem}; takes a file with a JSON object"
+    raise ConfigurationError(msg)
+
+
 class ObjectFile(click.File):
-    """A file that holds a JSON object, or null for nothing."""
+    """A file that holds a JSON object."""
 
     @override
     def convert(self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None) -> t.Any:
-        problem = None
-        try:
-            text = super().convert(value, param, ctx).read()
-            content = json.loads(text)
-            if not isinstance(content, dict | None):
-                problem = "it is no object"
-            elif content and param is not None and param.name == "catalog":
-                Catalog.from_dict(content)
-        except click.BadParameter as error:
-            problem = error.message.rpartition(": ")[2]
-        except (KeyError, TypeError, AttributeError):
-            problem = "it is no Singer catalog"
-        except ValueError as error:
-            problem = f"it is not JSON: {error}"
-        if problem:
-            name = "file" if param is None else f"--{param.name}"
-            msg = f"{name}: got {value}, which cannot be read: {problem}; takes a file with a JSON object"
-            raise ConfigurationError(msg)
-        return io.StringIO(text)
+        return io.StringIO(json.dumps(read_object(str(param and param.name), value)))

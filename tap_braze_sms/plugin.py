@@ -7,24 +7,19 @@ public place for it; `tests/test_sdk_contract.py` pins each.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 import threading
 import typing as t
 
-import click
 from dotenv import find_dotenv
 from singer_sdk.configuration._dict_config import parse_environment_config
-from singer_sdk.exceptions import (
-    ConfigurationError,
-    ConfigValidationError,
-)
+from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import PluginBase
 
 from tap_braze_sms import settings
 from tap_braze_sms.client import BrazeClient
-from tap_braze_sms.command import ObjectFile, PlainCommand, Verdict
+from tap_braze_sms.command import ObjectFile, PlainCommand, read_object
 from tap_braze_sms.stopping import Stop, Stopped
 
 if sys.version_info >= (3, 12):
@@ -35,33 +30,14 @@ else:
 if t.TYPE_CHECKING:
     from types import FrameType
 
+    import click
+
 #: Seconds after a signal when the process ends whatever it is doing.
 PATIENCE = 4.5
 
 
 class BrazePlugin(PluginBase):
     """Settings in one line when they are wrong, errors too, and ends that are noticed."""
-
-    def __init__(self, *, parse_env_config: bool = False, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
-        """Read the configuration.
-
-        Raises:
-            ConfigValidationError: a setting is wrong.
-        """
-        mapper_log = logging.getLogger("singer_sdk.mapper")
-        if not any(isinstance(known, Verdict) for known in mapper_log.filters):
-            mapper_log.addFilter(Verdict())
-        try:
-            super().__init__(parse_env_config=parse_env_config, **kwargs)
-        except ValueError:
-            schema = self.config_jsonschema
-            problem = settings.environment_problem(os.environ, self._env_var_prefix, schema)
-            if not parse_env_config or problem is None:
-                raise
-        else:
-            return
-        msg = "Config validation failed"
-        raise ConfigValidationError(msg, errors=[problem])
 
     @functools.cached_property
     def stop(self) -> Stop:
@@ -85,11 +61,19 @@ class BrazePlugin(PluginBase):
         # version 0.54 (meltano/sdk#3769).
         self.append_builtin_config(self.config_jsonschema)
         found = find_dotenv(usecwd=True) or os.devnull
-        try:
-            return parse_environment_config(self.config_jsonschema, self._env_var_prefix, found)
-        except UnicodeDecodeError:
-            msg = f"{found}: it is not UTF-8 text"
-        raise ConfigurationError(msg)
+        given: dict[str, t.Any] = {}
+        # One after the other, as the SDK does not say which of them it could not read.
+        for name, setting in self.config_jsonschema["properties"].items():
+            variable = self._env_var_prefix + name.upper()
+            try:
+                given |= parse_environment_config({"properties": {name: setting}}, self._env_var_prefix, found)
+                continue
+            except UnicodeDecodeError:
+                msg = f"{found}: it is not UTF-8 text"
+            except ValueError:
+                msg = f"{name}: got {os.environ[variable]!r} in {variable}, takes {settings.takes(setting)}"
+            raise ConfigurationError(msg)
+        return given
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
@@ -97,8 +81,9 @@ class BrazePlugin(PluginBase):
         self.append_builtin_config(self.config_jsonschema)
         errors = settings.complete(self._config, self.config_jsonschema)
         if errors and raise_errors:
-            msg = "Config validation failed"
-            raise ConfigValidationError(msg, errors=errors, schema=self.config_jsonschema)
+            # Not the SDK's ConfigValidationError, of which its command makes several lines.
+            msg = "; ".join(errors)
+            raise ConfigurationError(msg)
         for name in self._config.keys() - self.config_jsonschema["properties"].keys():
             self.logger.warning("There is no setting %s; it is ignored", name)
         return errors
@@ -116,22 +101,10 @@ class BrazePlugin(PluginBase):
     @classmethod
     @override
     def cb_config(cls, ctx: click.Context, param: click.Option, value: tuple[str, ...]) -> t.Any:
-        given = super().cb_config(ctx, param, ())
+        given = super().cb_config(ctx, param, tuple(name for name in value if name == "ENV"))
         for path in value:
-            try:
-                one = super().cb_config(ctx, param, (path,))
-            except OSError as error:
-                problem = error.strerror or "there is no such file"
-            except TypeError:
-                problem = "it is no object"
-            except ValueError as error:
-                problem = f"it is not JSON: {error}"
-            else:
-                given.config |= one.config
-                given.parse_env |= one.parse_env
-                continue
-            msg = f"--config: got {path}, which cannot be read: {problem}; takes ENV or a file with a JSON object"
-            raise ConfigurationError(msg)
+            if path != "ENV":
+                given.config |= read_object("config", path)
         return given
 
     @classmethod
@@ -139,7 +112,7 @@ class BrazePlugin(PluginBase):
     def get_singer_command(cls) -> click.Command:
         command = super().get_singer_command()
         for param in command.params:
-            if isinstance(param.type, click.File) and param.name in {"catalog", "state"}:
+            if param.name in {"catalog", "state"}:
                 param.type = ObjectFile()
         return PlainCommand(
             name=command.name,

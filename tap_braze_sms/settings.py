@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import fnmatch
-import json
 import math
 import re
 import typing as t
 from dataclasses import dataclass, fields
-from decimal import Decimal
 from urllib.parse import urlsplit
 
 from singer_sdk import typing as th
@@ -234,18 +232,6 @@ def check_maps(config: t.Mapping[str, t.Any], streams: t.Collection[str]) -> Non
             raise ConfigurationError(msg)
 
 
-def environment_problem(environment: t.Mapping[str, str], prefix: str, schema: dict[str, t.Any]) -> str | None:
-    """Find the variable that the SDK could not turn into a whole number, or could not read as JSON."""
-    for name, prop in schema["properties"].items():
-        text, kinds = environment.get(prefix + name.upper(), "0"), prop.get("type", ())
-        read = int if "integer" in kinds else json.loads if "object" in kinds else str
-        try:
-            read(text)
-        except ValueError:
-            return f"{name}: got {text!r} in {prefix}{name.upper()}, takes {_takes(prop)}"
-    return None
-
-
 def _sound(schema: dict[str, t.Any]) -> dict[str, t.Any]:
     """Leave out the bare text "null" that the SDK lists among schemas: a validator fails on it."""
     sound = {name: _sound(part) if isinstance(part, dict) else part for name, part in schema.items()}
@@ -255,8 +241,8 @@ def _sound(schema: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def _plain(value: object, kinds: t.Sequence[str]) -> object:
-    """Make what a number is written as (text in the environment, decimal in a file) the number that is meant."""
-    if isinstance(value, Decimal) or ("number" in kinds and isinstance(value, str)):
+    """Make what a number is written as (text in the environment, with a point in a file) the number that is meant."""
+    if "number" in kinds and isinstance(value, str):
         try:
             number = float(value)
         except ValueError:
@@ -278,15 +264,15 @@ def _explain(error: ValidationError, schema: dict[str, t.Any]) -> tuple[str, str
         got = repr(error.instance)[:80]
     if len(path) > 1:
         got += " at position " + ".".join(path[1:])
-    return path[0], f"got {got}, takes {_DATES if path[0].endswith('_date') else _takes(refusing)}"
+    return path[0], f"got {got}, takes {_DATES if path[0].endswith('_date') else takes(refusing)}"
 
 
-def _takes(prop: dict[str, t.Any]) -> str:  # noqa: PLR0911 (one for each kind)
+def takes(prop: dict[str, t.Any]) -> str:  # noqa: PLR0911 (one for each kind)
     """Say in words what a setting takes."""
     kinds = prop.get("type", [])
     low, high = prop.get("minimum"), prop.get("maximum")
     if choices := prop.get("anyOf") or prop.get("oneOf"):
-        return " or ".join(map(_takes, choices))
+        return " or ".join(map(takes, choices))
     if "const" in prop:
         return str(prop["const"])
     if "enum" in prop:
