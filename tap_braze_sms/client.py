@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import email.utils
 import re
 import time
 import typing as t
@@ -79,7 +78,6 @@ class _Again(Exception):  # noqa: N818 (not an error yet)
 
     def __init__(self, what: str, wait: float = 0.0) -> None:
         super().__init__(what)
-        self.what = what
         self.wait = wait
 
 
@@ -128,13 +126,7 @@ class BrazeClient:
         """Requests that this plugin may still make before the rate limit's reset; None: not known yet."""
         return self._budget.left(self._connection.rate_limit_share)
 
-    def get(
-        self,
-        params: Sequence[tuple[str, str | int]],
-        read: Callable[[bytes], T],
-        *,
-        what: str,
-    ) -> T:
+    def get(self, params: Sequence[tuple[str, str | int]], read: Callable[[bytes], T], *, what: str) -> T:
         """Ask for the list.
 
         Args:
@@ -146,7 +138,7 @@ class BrazeClient:
             FatalAPIError: Braze refuses, or every try failed.
         """
         request = requests.Request("GET", self._connection.url + LIST_PATH, params=list(params))
-        return self._perform(request, read, what, "sms.invalid_phone_numbers")
+        return self._perform(request, read, what)
 
     def look_up(self, phones: Sequence[str], read: Callable[[bytes], T], *, what: str) -> T:
         """Ask which of some numbers are on the list.
@@ -164,20 +156,9 @@ class BrazeClient:
             FatalAPIError: Braze refuses, or every try failed.
         """
         request = requests.Request("POST", self._connection.url + REMOVE_PATH, json={"phone_numbers": list(phones)})
-        permission = "sms.invalid_phone_numbers.remove"
-        self._perform(request, lambda _: None, what, permission)
+        self._perform(request, lambda _: None, what)
 
-    def close(self) -> None:
-        """Close idle connections."""
-        self._session.close()
-
-    def _perform(
-        self,
-        request: requests.Request,
-        read: Callable[[bytes], T],
-        what: str,
-        permission: str,
-    ) -> T:
+    def _perform(self, request: requests.Request, read: Callable[[bytes], T], what: str) -> T:
         prepared = self._session.prepare_request(request)
         waits = backoff.expo(base=WAIT_BASE, factor=FIRST_WAIT, max_value=LONGEST_WAIT)
         next(waits)  # primes the generator
@@ -185,44 +166,24 @@ class BrazeClient:
         failure = _Again("no try was made")
         for attempt in range(1, attempts + 1):
             try:
-                return self._try(prepared, read, what, permission)
+                return self._try(prepared, read, what)
             except _Again as again:
                 failure = again
-            if attempt == attempts:
-                break
-            wait = next(waits)
-            if attempt < attempts - 1:
-                # The last wait is taken whole: by default a run outlasts an outage of
-                # a minute however the dice fall.
-                wait = backoff.full_jitter(wait)
-            wait = max(wait, failure.wait)
-            self._logger.warning(
-                "%s: %s; trying again in %s (try %d of %d)",
-                what,
-                failure.what,
-                times.duration(wait),
-                attempt + 1,
-                attempts,
-            )
-            self._stop.wait(wait)
-        msg = (
-            f"{what}: {failure.what}, {attempts} times in a row; "
-            f"nothing is lost: the next run goes on from the last bookmark"
-        )
+            if attempt < attempts:
+                wait = max(backoff.full_jitter(next(waits)), failure.wait)
+                told = f"{failure}; trying again in {times.duration(wait)} (try {attempt + 1} of {attempts})"
+                self._logger.warning("%s: %s", what, told)
+                self._stop.wait(wait)
         # Raised outside the handler, so that no library's message, which can quote the
         # query, comes along as context.
+        after = "nothing is lost: the next run goes on from the last bookmark"
+        msg = f"{what}: {failure}, {attempts} times in a row; {after}"
         raise FatalAPIError(msg)
 
-    def _try(
-        self,
-        prepared: requests.PreparedRequest,
-        read: Callable[[bytes], T],
-        what: str,
-        permission: str,
-    ) -> T:
+    def _try(self, prepared: requests.PreparedRequest, read: Callable[[bytes], T], what: str) -> T:
         self._wait_for_budget()
-        response, problem = None, ""
         self.requests += 1
+        headers = None
         try:
             response = self._session.send(
                 prepared,
@@ -231,42 +192,44 @@ class BrazeClient:
                 allow_redirects=False,
                 **self._settings,
             )
+            headers = response.headers
         except requests.Timeout:
             problem = f"no answer within {self._connection.request_timeout:g} s"
+            raise _Again(problem) from None
         except requests.RequestException as error:
             # Never the error's own text, which quotes the query.
             cause = next((said for sign, said in _CAUSES.items() if sign in repr(error)), type(error).__name__)
             problem = f"the connection to {self._host} failed ({cause})"
+            raise _Again(problem) from None
         finally:
-            headers = None if response is None else response.headers
             self._budget.give_back(headers, time.monotonic())
-        if response is None:
-            raise _Again(problem)
-        self._judge(response, what, permission)
+        self._judge(response, what)
         try:
             return read(response.content)
         except BrokenAnswerError as error:
-            problem = str(error)
-        raise _Again(problem)
+            raise _Again(str(error)) from None
 
-    def _judge(self, response: requests.Response, what: str, permission: str) -> None:
+    def _judge(self, response: requests.Response, what: str) -> None:
         """Raise unless the answer is a success."""
         status = response.status_code
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return
-        retry_after = _seconds(response.headers.get("Retry-After"))
+        wait = _seconds(response.headers.get("Retry-After"))
+        problem = ""
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             problem = "Braze says the rate limit is reached (429)"
-            raise _Again(problem, self._budget.refuse(retry_after, time.monotonic()))
-        if status == HTTPStatus.ACCEPTED:
+            wait = self._budget.refuse(wait, time.monotonic())
+        elif status == HTTPStatus.ACCEPTED:
             problem = "Braze only queued the request (202)"
-            raise _Again(problem, retry_after)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             problem = f"Braze had an error ({status})"
-            raise _Again(problem, retry_after)
+        if problem:
+            raise _Again(problem, wait)
         if response.is_redirect:
             advice = "it points elsewhere, where the API key is not sent: check instance or api_url"
         else:
+            # Braze names a permission after the path that needs it.
+            permission = urlsplit(response.url).path.strip("/").replace("/", ".")
             advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
         msg = f"{what}: {self._host} answered {status}: {advice}"
         raise FatalAPIError(msg)
@@ -300,14 +263,8 @@ class BrazeClient:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Read ``Retry-After``: seconds, or a date; no more than Braze's window is long."""
-    if retry_after is None:
-        return 0.0
+    """Read ``Retry-After`` in seconds, no more than Braze's window is long; a date in it is left to the other waits."""
     try:
-        seconds = float(retry_after)
+        return min(max(0.0, float(retry_after or 0)), LONGEST_HOLD)
     except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return min(max(0.0, seconds), LONGEST_HOLD)
+        return 0.0
