@@ -87,14 +87,13 @@ class Budget:
         """Note that a request is over.
 
         Args:
-            headers: Of its answer, in any letter case; None if there was none.
+            headers: Of its answer, found in any letter case; None if there was none.
             now: When it arrived.
         """
         with self._lock:
             self._under_way -= 1
             self._is_answered = True
-            if headers is not None:
-                self._note({name.lower(): value for name, value in headers.items()}, now)
+            self._note(headers or {}, now)
 
     def refuse(self, seconds: float, now: float) -> float:
         """Hold everything back after a 429.
@@ -107,10 +106,7 @@ class Budget:
             The seconds held back.
         """
         with self._lock:
-            until = now + seconds
-            if self._reset_at is not None:
-                until = max(until, min(self._reset_at, now + LONGEST_WAIT))
-            self._refused_until = max(self._refused_until, until)
+            self._refused_until = max(self._refused_until, now + seconds, self._reset_at or 0.0)
             return self._refused_until - now
 
     def _left(self, share: float) -> int:
@@ -126,11 +122,12 @@ class Budget:
             self._remaining = self._limit or 0
 
     def _note(self, headers: Mapping[str, str], now: float) -> None:
-        limit = _whole(headers.get("x-ratelimit-limit"))
-        remaining = _whole(headers.get("x-ratelimit-remaining"))
-        reset = _whole(headers.get("x-ratelimit-reset"))
-        if limit is None or limit < 1 or remaining is None or reset is None or reset < self._reset:
-            return  # not told, or told late: an answer of the window before
+        try:
+            limit, remaining, reset = (int(headers[f"X-RateLimit-{name}"]) for name in ("Limit", "Remaining", "Reset"))
+        except (KeyError, ValueError):
+            return  # not told
+        if limit < 1 or reset < self._reset:
+            return  # told nothing, or late: an answer of the window before
         left = reset - _sent(headers)
         if left > LONGEST_WAIT:
             return  # milliseconds, or another clock: no hour is that long
@@ -159,16 +156,9 @@ def budget_of(url: str, api_key: str) -> Budget:
         return _budgets.setdefault((url, api_key), Budget())
 
 
-def _whole(text: str | None) -> int | None:
-    try:
-        return None if text is None else int(float(text))
-    except (ValueError, OverflowError):
-        return None
-
-
 def _sent(headers: Mapping[str, str]) -> float:
     """Give the server's time of an answer in epoch seconds, else ours."""
     try:
-        return email.utils.parsedate_to_datetime(headers["date"]).timestamp()
+        return email.utils.parsedate_to_datetime(headers["Date"]).timestamp()
     except (KeyError, ValueError, TypeError):
         return dt.datetime.now(dt.timezone.utc).timestamp()

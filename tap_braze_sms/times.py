@@ -33,24 +33,13 @@ def moment(text: str) -> dt.datetime:
         ValueError: the text is no time, or lies outside the calendar in UTC.
     """
     try:
-        parsed = _read(text)
-        if parsed.tzinfo is UTC:
-            return parsed
-        if parsed.tzinfo is None:
-            return parsed.replace(tzinfo=UTC)
-        return parsed.astimezone(UTC)
+        parsed = _parse(_SPACED_OFFSET.sub("", text) if " " in text else text)
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError, TypeError):
         msg = "not a time in ISO 8601"
     # Outside the handler: the parser's own message quotes the text, and a chained
     # exception would carry it into the log.
     raise ValueError(msg)
-
-
-def _read(text: str) -> dt.datetime:
-    try:
-        return _parse(text)
-    except ValueError:
-        return _parse(_SPACED_OFFSET.sub("", text))
 
 
 def fixed(instant: dt.datetime) -> str:

@@ -15,6 +15,7 @@ import pytest
 from conftest import config_for
 from hypothesis import given
 from hypothesis import strategies as st
+from requests.structures import CaseInsensitiveDict
 from simulator import Simulator, seeded
 
 from tap_braze_sms.limiter import LONGEST_WAIT, MARGIN, Budget, budget_of
@@ -40,19 +41,21 @@ class Braze:
     def window(self, now: float) -> int:
         return int((EPOCH + now + self.skew) // self.span)
 
-    def answer(self, now: float) -> dict[str, str]:
+    def answer(self, now: float) -> CaseInsensitiveDict[str]:
         window = self.window(now)
         self.counts[window] += 1
         self.refused += self.counts[window] > self.limit
         return self.headers(now, self.limit - self.counts[window])
 
-    def headers(self, now: float, remaining: int) -> dict[str, str]:
-        return {
-            self.names + "Limit": str(self.limit),
-            self.names + "Remaining": str(max(0, remaining)),
-            self.names + "Reset": str((self.window(now) + 1) * self.span),
-            "Date": formatdate(EPOCH + now + self.skew, usegmt=True),
-        }
+    def headers(self, now: float, remaining: int) -> CaseInsensitiveDict[str]:
+        return CaseInsensitiveDict(
+            {
+                self.names + "Limit": str(self.limit),
+                self.names + "Remaining": str(max(0, remaining)),
+                self.names + "Reset": str((self.window(now) + 1) * self.span),
+                "Date": formatdate(EPOCH + now + self.skew, usegmt=True),
+            }
+        )
 
 
 def run(braze: Braze, share: float, *, requests: int, parallel: int, seed: int, slow: float) -> tuple[float, int]:
