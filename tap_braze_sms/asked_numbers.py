@@ -19,8 +19,6 @@ COLUMN = "phone"
 #: Of a phone number, by E.164. More are two numbers, or something else beside one.
 MOST_DIGITS = 15
 
-_COMMENT = "#"
-
 
 class NumbersError(ConfigurationError):
     """A number that is none, or a file that cannot be read. Never quotes a number."""
@@ -61,33 +59,23 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
         try:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
-        except OSError as error:
-            problem = error.strerror
-        except UnicodeError:
-            problem = "it is not UTF-8 text"
-        except csv.Error:
-            problem = "a quote in it has no end, or another inside"
-        else:
-            return
-        msg = f"phone_numbers_file: got {path!r}, which cannot be read: {problem}; takes a file of numbers, one a line"
-        raise NumbersError(msg)
+        except (OSError, UnicodeError, csv.Error) as error:
+            msg = (
+                f"phone_numbers_file: got {path!r}, which cannot be read: {error}; takes a file of numbers, one a line"
+            )
+            raise NumbersError(msg) from None
 
 
 def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:
     """Give line number and number of each line, or of each row with a `phone` column."""
     rows = csv.reader(file, strict=True)
+    filled = (row for row in rows if any(cell.strip() for cell in row))
     column: int | None = None
-    first = True
-    for row in rows:
-        if not any(cell.strip() for cell in row) or row[0].lstrip().startswith(_COMMENT):
-            continue
-        if first:
-            first = False
-            names = [cell.strip().lower() for cell in row]
-            if COLUMN in names:
-                column = names.index(COLUMN)
-                continue
-        if column is None:
+    for index, row in enumerate(filled):
+        names = [cell.strip().lower() for cell in row]
+        if index == 0 and COLUMN in names:
+            column = names.index(COLUMN)
+        elif column is None:
             # A plain line may hold commas of its own; a number never does.
             yield rows.line_num, ",".join(row).strip()
         else:

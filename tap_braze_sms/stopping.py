@@ -34,7 +34,8 @@ class Stop:
         """Start unset."""
         self._listeners: list[Callable[[], None]] = []
         self.signal = 0
-        self._watchers = 0
+        #: Whether someone will notice by itself; else a signal handler has to raise.
+        self.is_watched = False
 
     def __bool__(self) -> bool:
         """Whether the end was asked for."""
@@ -56,19 +57,14 @@ class Stop:
         """Exit status of the process."""
         return SIGNALED + self.signal
 
-    @property
-    def is_watched(self) -> bool:
-        """Whether someone will notice by itself; else a signal handler has to raise."""
-        return self._watchers > 0
-
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Promise to call `check` often enough, and to end cleanly."""
-        self._watchers += 1
+        before, self.is_watched = self.is_watched, True
         try:
             yield
         finally:
-            self._watchers -= 1
+            self.is_watched = before
 
     def on_set(self, listener: Callable[[], None]) -> None:
         """Call a function, which must neither block nor raise, when the end is asked."""
