@@ -13,14 +13,10 @@ from pathlib import Path
 import click
 from singer_sdk.exceptions import ConfigurationError, DiscoveryError, InvalidInputLine, MappingError, SingerSDKError
 from singer_sdk.plugin_base import SingerCommand
+from typing_extensions import override
 
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.stopping import Stopped
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 #: Ends of a run that need no traceback: their message says what to do.
 _EXPLAINED = (SingerSDKError, InvalidInputLine, LoaderGoneError)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import threading
 import typing as t
 
@@ -16,16 +15,12 @@ from dotenv import find_dotenv
 from singer_sdk.configuration._dict_config import parse_environment_config
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import PluginBase
+from typing_extensions import override
 
 from tap_braze_sms import settings
 from tap_braze_sms.client import BrazeClient
 from tap_braze_sms.command import ObjectFile, PlainCommand, read_object
 from tap_braze_sms.stopping import Stop, Stopped
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if t.TYPE_CHECKING:
     from types import FrameType

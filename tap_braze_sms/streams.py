@@ -6,7 +6,6 @@ import contextlib
 import datetime as dt
 import functools
 import logging
-import sys
 import typing as t
 from operator import itemgetter
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
 from singer_sdk.exceptions import ConfigurationError, DataError, MappingError
 from singer_sdk.mapper import SameRecordTransform
+from typing_extensions import override
 
 from tap_braze_sms import asked_numbers, settings, times
 from tap_braze_sms.checkpoint import Checkpoint
@@ -24,11 +24,6 @@ from tap_braze_sms.progress import Progress
 from tap_braze_sms.records import Page, PageReader, Row, digits
 from tap_braze_sms.walk import Stretch, Walk
 from tap_braze_sms.windows import Planner
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

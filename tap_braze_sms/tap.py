@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import typing as t
 
 from singer_sdk import Tap
+from typing_extensions import override
 
 from tap_braze_sms import checkpoint, settings
 from tap_braze_sms.messages import BufferedWriter
 from tap_braze_sms.plugin import BrazePlugin
 from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusStream
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if t.TYPE_CHECKING:
     from singer_sdk import Stream

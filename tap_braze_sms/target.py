@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import typing as t
 from collections import Counter
 
@@ -11,17 +10,13 @@ from singer_sdk import RecordSink, Target
 from singer_sdk.exceptions import DataError, InvalidInputLine
 from singer_sdk.helpers.capabilities import TARGET_BATCH_SIZE_ROWS_CONFIG, PluginCapabilities
 from singer_sdk.io_base import SingerMessageType, SingerReader
+from typing_extensions import override
 
 from tap_braze_sms import settings
 from tap_braze_sms.asked_numbers import is_number
 from tap_braze_sms.client import LARGEST_REMOVAL
 from tap_braze_sms.plugin import BrazePlugin
 from tap_braze_sms.records import digits
-
-if sys.version_info >= (3, 12):
-    from typing import override
-else:
-    from typing_extensions import override
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
