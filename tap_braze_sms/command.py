@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 import typing as t
 from pathlib import Path
 
@@ -59,10 +60,9 @@ class PlainCommand(SingerCommand):
 
 def discreet(error: BaseException) -> BaseException:
     """Give an error, and those that led to it, without what their messages may quote of a record."""
-    shown, trace = error, error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    ours = trace is not None and str(trace.tb_frame.f_globals.get("__name__")).startswith("tap_braze_sms.")
+    shown = error
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = modules[-1:] and modules[-1].startswith("tap_braze_sms.")
     if not isinstance(error, _IMPERSONAL) and not (ours and isinstance(error, _EXPLAINED)):
         kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
         shown = kind(_QUOTATION.sub("…", str(error)))

@@ -87,11 +87,12 @@ class BrazePlugin(PluginBase):
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         # The SDK exits with 0 here, which a runner takes for a complete load.
         self.stop.set(signum)
-        timer = threading.Timer(PATIENCE, os._exit, (self.stop.exit_code,))
+        stopped = Stopped(self.stop.signal)
+        timer = threading.Timer(PATIENCE, os._exit, (stopped.code,))
         timer.daemon = True
         timer.start()
         if not self.stop.is_watched:
-            raise Stopped(self.stop.exit_code)
+            raise stopped
 
     @classmethod
     @override

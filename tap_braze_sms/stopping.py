@@ -21,10 +21,10 @@ SIGNALED = 128
 class Stopped(SystemExit):
     """Raised where work is under way when a signal has asked for its end."""
 
-    @property
-    def signal_name(self) -> str:
-        """The signal, by its name."""
-        return Signals(int(str(self.code)) - SIGNALED).name
+    def __init__(self, signal: int) -> None:
+        """End with the exit status of what a signal has ended."""
+        super().__init__(SIGNALED + signal)
+        self.signal_name = Signals(signal).name
 
 
 class Stop:
@@ -52,11 +52,6 @@ class Stop:
         for listener in self._listeners:
             listener()
 
-    @property
-    def exit_code(self) -> int:
-        """Exit status of the process."""
-        return SIGNALED + self.signal
-
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
         """Promise to call `check` often enough, and to end cleanly."""
@@ -73,7 +68,7 @@ class Stop:
     def check(self) -> None:
         """Raise `Stopped` if the end was asked for."""
         if self:
-            raise Stopped(self.exit_code)
+            raise Stopped(self.signal)
 
     def wait(self, seconds: float) -> None:
         """Wait, unless the end is asked for meanwhile: then raise `Stopped`."""

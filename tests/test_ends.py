@@ -18,6 +18,7 @@ from simulator import Entry, Simulator, seeded
 
 from tap_braze_sms.client import BrazeClient
 from tap_braze_sms.pages import Reading
+from tap_braze_sms.stopping import Stop
 from tap_braze_sms.tap import TapBrazeSMS
 from tap_braze_sms.walk import PAGES_AHEAD
 
@@ -91,6 +92,15 @@ def assert_completed_by_the_next(command, simulator: Simulator, config: dict, ru
 
 
 # Signals
+
+
+def test_who_watches_for_a_signal_still_does_when_someone_else_watched_meanwhile():
+    stop = Stop()
+    with stop.watched():
+        with stop.watched():
+            assert stop.is_watched
+        assert stop.is_watched
+    assert not stop.is_watched
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
