@@ -49,6 +49,16 @@ MADE_UP: Record = {
 }
 
 
+@contextlib.contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Have what is wrong with an answer say which it was."""
+    try:
+        yield
+    except DataError as error:
+        msg = f"{where}: {error}"
+        raise DataError(msg) from None
+
+
 class BrazeStream(Stream):
     """What the streams of this tap have in common."""
 
@@ -172,11 +182,16 @@ class BrazeStream(Stream):
         if self._progress:
             self._progress.tell()
 
-    def _begun(self, share: Callable[[], float], requests: Callable[[], int]) -> Progress:
+    def _begun(self, share: Callable[[], float]) -> Progress:
         """Begin to tell how far this stream is."""
         client = self._tap.client
-        left = functools.partial(getattr, client, "requests_left")
-        self._progress = Progress(self.logger, share=share, requests=requests, requests_left=left)
+        before = client.requests
+        self._progress = Progress(
+            self.logger,
+            share=share,
+            requests=lambda: client.requests - before,
+            requests_left=lambda: client.requests_left,
+        )
         return self._progress
 
 
@@ -260,7 +275,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
             page_size=self.config["page_size"],
             crew=self._crew(),
         )
-        progress = self._begun(lambda: walk.share, lambda: walk.requests)
+        progress = self._begun(lambda: walk.share)
 
         def meanwhile() -> None:
             walk.keep_going()
@@ -299,12 +314,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
         if reason := self.config.get("reason"):
             params.append(("reason", reason))
         read = functools.partial(reader.read, offset=offset, limit=limit)
-        try:
+        with _named(where):
             return self._tap.client.get(params, read, what=where)
-        except DataError as error:
-            problem = str(error)
-        msg = f"{where}: {problem}"
-        raise DataError(msg)
 
     # The SDK's bookkeeping, replaced by the checkpoint's
 
@@ -391,13 +402,9 @@ class PhoneNumberStatusStream(BrazeStream):
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
         asked = asked_numbers.asked_about(self.config)
-        batches = [asked[start : start + self.BATCH] for start in range(0, len(asked), self.BATCH)]
-        with (
-            self._crew() as crew,
-            self._begun(lambda: progress.records / len(asked), lambda: -(-progress.records // self.BATCH)) as progress,
-        ):
-            calls = ((batch, functools.partial(self._look_up, i, batch)) for i, batch in enumerate(batches))
-            for batch, (found, checked_at) in crew.in_order(calls):
+        calls = [functools.partial(self._look_up, asked, start) for start in range(0, len(asked), self.BATCH)]
+        with self._crew() as crew, self._begun(lambda: progress.records / len(asked)) as progress:
+            for batch, found, checked_at in crew.in_order(calls):
                 progress.records += len(batch)
                 for phone in batch:
                     detected_at, _, reason = found.get(digits(phone), (None, phone, None))
@@ -410,15 +417,12 @@ class PhoneNumberStatusStream(BrazeStream):
                     }
         self.logger.info("Asked about %d numbers: %s", len(asked), progress.summary)
 
-    def _look_up(self, index: int, batch: Sequence[str]) -> tuple[dict[str, Row], str]:
-        """Give what Braze has of some numbers, by their digits, and when it was asked."""
-        where = f"numbers {index * self.BATCH + 1} to {index * self.BATCH + len(batch)}"
-        try:
+    def _look_up(self, asked: Sequence[str], start: int) -> tuple[Sequence[str], dict[str, Row], str]:
+        """Give a batch of numbers, what Braze has of them, by their digits, and when it was asked."""
+        batch = asked[start : start + self.BATCH]
+        where = f"numbers {start + 1} to {start + len(batch)}"
+        with _named(where):
             rows = self._tap.client.look_up([f"+{digits(phone)}" for phone in batch], PageReader().rows, what=where)
-            # Oldest first, so that the latest detection of a number stays.
-            found = {digits(row[1]): row for row in sorted(rows, key=itemgetter(0))}
-            return found, times.fixed(dt.datetime.now(times.UTC))
-        except DataError as error:
-            problem = str(error)
-        msg = f"{where}: {problem}"
-        raise DataError(msg)
+        # Oldest first, so that the latest detection of a number stays.
+        found = {digits(row[1]): row for row in sorted(rows, key=itemgetter(0))}
+        return batch, found, times.fixed(dt.datetime.now(times.UTC))

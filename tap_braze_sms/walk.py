@@ -65,7 +65,6 @@ class Walk:
             page_size: Records of an ordinary request.
             crew: Makes the requests; ended with the walk.
         """
-        self.requests = 0
         self.windows = 0
         self._days = 0
         self._plan = plan
@@ -127,7 +126,6 @@ class Walk:
             task = self._next_task()
             if task is None:
                 return
-            self.requests += 1
             reading, ask = task
             where = f"{reading.window}, offset {ask.offset}"
             call = functools.partial(self._fetch, reading.dates, ask.offset, ask.limit, where)
@@ -193,10 +191,10 @@ class Walk:
         answer = self._crew.receive(wait=wait)
         if answer is None:
             return False
-        reading, ask = answer.task
+        (reading, ask), page = answer
         try:
             full, wasted = reading.full, reading.wasted
-            reading.receive(ask, answer.result())
+            reading.receive(ask, page.result())
             self._full += reading.full - full
             self._wasted += reading.wasted - wasted
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)

@@ -147,7 +147,8 @@ def test_numbers_looked_up_are_told_of_too(simulator, caplog, monkeypatch):
     told = [found for line in caplog.messages if (found := LINE.match(line)) and int(found[3])]
     assert told
     for share, records, requests in (numbers(found)[:3] for found in told):
-        assert share == records / 500 * 100 == requests / 10 * 100
+        assert share == records / 500 * 100
+        assert records / 50 <= requests <= 10
     assert any(line.startswith("Asked about 500 numbers: 10 requests ") for line in caplog.messages)
 
 
