@@ -18,8 +18,6 @@ from singer_sdk.contrib.msgspec import enc_hook
 from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 from singer_sdk.singerlib.encoding.simple import Message, RecordMessage
 
-from tap_braze_sms.stopping import Stop
-
 if sys.version_info >= (3, 12):
     from typing import override
 else:
@@ -29,6 +27,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tap_braze_sms.records import Row
+    from tap_braze_sms.stopping import Stop
 
 #: Bytes collected before they are written without a reason.
 BUFFER = 1 << 16
@@ -65,13 +64,13 @@ class _RecordLine(msgspec.Struct, omit_defaults=True):
 class BufferedWriter(GenericSingerWriter[bytes, Message]):
     """The tap's message writer."""
 
-    def __init__(self, stop: Stop | None = None) -> None:
+    def __init__(self, stop: Stop) -> None:
         """Write to standard output.
 
         Args:
             stop: Cuts writing short when it is set.
         """
-        self._stop = Stop() if stop is None else stop
+        self._stop = stop
         self._buffer = bytearray()
         self._encode = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
         #: Called again and again while the loader takes nothing.

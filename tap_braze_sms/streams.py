@@ -19,7 +19,7 @@ from tap_braze_sms import asked_numbers, settings, times
 from tap_braze_sms.checkpoint import Checkpoint
 from tap_braze_sms.client import LARGEST_REMOVAL
 from tap_braze_sms.crew import Crew
-from tap_braze_sms.messages import BufferedWriter, LoaderGoneError
+from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.progress import Progress
 from tap_braze_sms.records import Page, PageReader, Row, digits
 from tap_braze_sms.walk import Stretch, Walk
@@ -90,7 +90,7 @@ class BrazeStream(Stream):
                 yield from self._emit(context, write_messages=write_messages)
                 if write_messages:
                     self._activate_version()
-                    self._flush()
+                    self._tap.message_writer.flush()
                 # A signal that came too late to stop anything still ends the run as one.
                 self._tap.stop.check()
             except BaseException as error:
@@ -98,7 +98,8 @@ class BrazeStream(Stream):
                 if write_messages:
                     with contextlib.suppress(LoaderGoneError):
                         self._tap.state_writer.write_state(self.tap_state)
-                        self._flush()
+                        # Not left to STATE: the SDK leaves out one that says nothing new.
+                        self._tap.message_writer.flush()
                 if isinstance(error, Exception):
                     # A signal while it failed, or while what it had read was handed on.
                     self._tap.stop.check()
@@ -156,18 +157,10 @@ class BrazeStream(Stream):
         if self._version_to_activate is not None:
             super()._write_activate_version_message(self._version_to_activate)
 
-    def _flush(self) -> None:
-        # Not left to the last STATE: the SDK leaves out one that says nothing new.
-        if isinstance(self._tap.message_writer, BufferedWriter):
-            self._tap.message_writer.flush()
-
     @contextlib.contextmanager
     def _while_waiting(self, work: Callable[[], None]) -> Iterator[None]:
         """Have something done whenever the loader takes nothing: most load many records at once, and read none then."""
         writer = self._tap.message_writer
-        if not isinstance(writer, BufferedWriter):
-            yield
-            return
         writer.while_waiting = work
         try:
             yield
@@ -178,7 +171,7 @@ class BrazeStream(Stream):
         return Crew(self.config["max_parallel_requests"], self._tap.stop, self._before_waiting)
 
     def _before_waiting(self) -> None:
-        self._flush()
+        self._tap.message_writer.flush()
         if self._progress:
             self._progress.tell()
 
@@ -338,13 +331,12 @@ class InvalidPhoneNumbersStream(BrazeStream):
         if not (write_messages and self._passes_through):
             yield from super()._emit(context, write_messages=write_messages)
             return
-        writer = t.cast("BufferedWriter", self._tap.message_writer)
         self._write_starting_replication_value(context)
         unreported = 0
         with self.get_record_counter() as counter, self.get_sync_timer():
             for stretch in self._stretches():
                 if stretch.rows:
-                    writer.write_rows(
+                    self._tap.message_writer.write_rows(
                         self.name,
                         stretch.rows,
                         version=self._stream_version,
@@ -366,7 +358,6 @@ class InvalidPhoneNumbersStream(BrazeStream):
         maps = self.stream_maps
         return (
             self.ABORT_AT_RECORD_COUNT is None
-            and isinstance(self._tap.message_writer, BufferedWriter)
             and len(maps) == 1
             and type(maps[0]) is SameRecordTransform
             and not maps[0].flattening_enabled

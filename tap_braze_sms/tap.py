@@ -14,7 +14,6 @@ from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusSt
 
 if t.TYPE_CHECKING:
     from singer_sdk import Stream
-    from singer_sdk.singerlib.encoding.base import GenericSingerWriter
 
 
 class TapBrazeSMS(BrazePlugin, Tap):
@@ -23,15 +22,11 @@ class TapBrazeSMS(BrazePlugin, Tap):
     name = "tap-braze-sms"
     config_jsonschema = settings.TAP.to_dict()
 
-    def __init__(
-        self,
-        *,
-        message_writer: GenericSingerWriter[t.Any, t.Any] | None = None,
-        **kwargs: t.Any,  # noqa: ANN401 (the SDK's own)
-    ) -> None:
+    message_writer: BufferedWriter
+
+    def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
         """Initialize the tap."""
-        writer = message_writer or BufferedWriter(self.stop)
-        super().__init__(message_writer=writer, **kwargs)
+        super().__init__(message_writer=BufferedWriter(self.stop), **kwargs)
 
     @override
     def load_state(self, state: dict[str, t.Any]) -> None:

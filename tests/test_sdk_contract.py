@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import inspect
-import io
 import json
 import re
 import signal
@@ -163,14 +161,12 @@ def test_other_details_of_the_sdk_are_as_relied_on():
 
 
 def standard_run(config: dict, catalog: dict | None = None) -> list[bytes]:
-    """Run the tap with the SDK's own writer, record by record."""
-    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    with contextlib.redirect_stdout(out):
-        tap = TapBrazeSMS(config=config, catalog=catalog, message_writer=MsgSpecWriter())
-        assert not isinstance(tap.message_writer, BufferedWriter)
-        tap.sync_all()
-    out.flush()
-    return out.buffer.getvalue().splitlines()
+    """Run the tap with the SDK's own encoding, record by record."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(streams.InvalidPhoneNumbersStream, "_passes_through", False)
+        encode = MsgSpecWriter().serialize_message
+        patch.setattr(BufferedWriter, "serialize_message", lambda _, message: encode(message).rstrip(b"\n"))
+        return run_here(config, catalog=catalog).out.splitlines()
 
 
 def comparable(lines: list[bytes]) -> list[bytes]:
