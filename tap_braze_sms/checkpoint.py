@@ -105,15 +105,13 @@ class Checkpoint:
         self._ceiling = times.fixed(settled if end is None else min(end, settled))
         #: Earliest instant this run reads, inclusive.
         self.since = start
-        #: The bookmark the run began from; None: the first run.
-        self.bookmark: dt.datetime | None = None
         if state.get(VALUE) is not None:
             bookmark = times.moment(state[VALUE])
             if bookmark > now:
                 logger.warning("The bookmark %s lies in the future; going back to %s", state[VALUE], self._ceiling)
                 bookmark = times.moment(self._ceiling)
-            self.bookmark = bookmark
-            self.since = max(start, _before(bookmark, lookback))
+            if bookmark > start:
+                self.since = bookmark - min(lookback, bookmark - start)
             state[VALUE] = times.fixed(bookmark)
 
     def advance(self, moment: str) -> None:
@@ -122,13 +120,3 @@ class Checkpoint:
         if bookmark > (self._state.get(VALUE) or ""):
             self._state[KEY] = self._replication_key
             self._state[VALUE] = bookmark
-
-    def complete(self) -> None:
-        """Note that everything up to the end of the range is handed over."""
-        self.advance(self._ceiling)
-
-
-def _before(moment: dt.datetime, span: dt.timedelta) -> dt.datetime:
-    """Subtract, stopping where the calendar begins."""
-    earliest = dt.datetime.min.replace(tzinfo=times.UTC)
-    return moment - span if moment - earliest > span else earliest

@@ -22,7 +22,7 @@ from tap_braze_sms.crew import Crew
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.progress import Progress
 from tap_braze_sms.records import Page, PageReader, Row, digits
-from tap_braze_sms.walk import Stretch, Walk
+from tap_braze_sms.walk import Walk
 from tap_braze_sms.windows import Planner
 
 if t.TYPE_CHECKING:
@@ -218,17 +218,15 @@ class InvalidPhoneNumbersStream(BrazeStream):
 
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
-        for stretch in self._stretches():
-            for detected_at, phone, reason in stretch.rows:
+        for rows in self._read():
+            for detected_at, phone, reason in rows:
                 yield {"phone": phone, "invalid_detected_at": detected_at, "reason": reason}
 
     @functools.cached_property
-    def _checkpoint(self) -> Checkpoint | None:
-        """The bookmark; None when everything is read, whatever was read before."""
-        if self.replication_method != "INCREMENTAL":
-            return None
+    def _checkpoint(self) -> Checkpoint:
+        """The bookmark; one that nobody keeps when everything is read, whatever was read before."""
         return Checkpoint(
-            self.stream_state,
+            self.stream_state if self.replication_method == "INCREMENTAL" else {},
             self.replication_key,
             start=self._start,
             end=self._end,
@@ -249,10 +247,10 @@ class InvalidPhoneNumbersStream(BrazeStream):
     def _end(self) -> dt.datetime | None:
         return settings.moment_setting(self.config, "end_date")
 
-    def _stretches(self) -> Iterator[Stretch]:
-        """Walk the windows, moving the bookmark on whenever one is handed over."""
-        checkpoint = self._checkpoint
-        since = checkpoint.since if checkpoint else self._start
+    def _read(self) -> Iterator[list[Row]]:
+        """Walk the windows, moving the bookmark on behind the rows that were taken, through quiet months too."""
+        since = self._checkpoint.since
+        self.logger.info("Reading what was detected since %s", times.fixed(since))
         if self._end and self._end <= since:
             self.logger.warning(
                 "end_date %s is not after what was read already, up to %s: there is nothing to read; "
@@ -275,14 +273,11 @@ class InvalidPhoneNumbersStream(BrazeStream):
             progress.tell()
 
         with progress, self._while_waiting(meanwhile):
-            for stretch in walk:
-                progress.records += len(stretch.rows)
-                yield stretch
+            for rows, reached in walk:
+                progress.records += len(rows)
+                yield rows
                 progress.tell()
-                if checkpoint and stretch.completed:
-                    checkpoint.advance(stretch.completed.end)
-        if checkpoint:
-            checkpoint.complete()
+                self._checkpoint.advance(reached)
         if reader.unknown:
             self.logger.warning(
                 "Braze's records have fields that this version of the tap does not know and leaves out: %s",
@@ -314,15 +309,12 @@ class InvalidPhoneNumbersStream(BrazeStream):
 
     @override
     def _write_starting_replication_value(self, context: Context | None) -> None:
-        # Would leave a second, older time in every STATE.
-        if self._checkpoint:
-            self.logger.info("Reading what was detected since %s", times.fixed(self._checkpoint.since))
+        pass  # would leave a second, older time in every STATE
 
     @override
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
         # The SDK would follow a lookback back, and a wrong clock into the future.
-        if self._checkpoint:
-            self._checkpoint.advance(latest_record["invalid_detected_at"])
+        self._checkpoint.advance(latest_record["invalid_detected_at"])
 
     # Records that need no transformation
 
@@ -331,26 +323,15 @@ class InvalidPhoneNumbersStream(BrazeStream):
         if not (write_messages and self._passes_through):
             yield from super()._emit(context, write_messages=write_messages)
             return
-        self._write_starting_replication_value(context)
-        unreported = 0
         with self.get_record_counter() as counter, self.get_sync_timer():
-            for stretch in self._stretches():
-                if stretch.rows:
-                    self._tap.message_writer.write_rows(
-                        self.name,
-                        stretch.rows,
-                        version=self._stream_version,
-                        time_extracted=dt.datetime.now(times.UTC),
-                    )
-                    counter.increment(len(stretch.rows))
-                    if self._checkpoint:
-                        self._checkpoint.advance(stretch.rows[-1][0])
-                    unreported += len(stretch.rows)
-                if unreported and (stretch.completed or unreported >= self.STATE_MSG_FREQUENCY):
-                    self._tap.state_writer.write_state(self.tap_state)
-                    unreported = 0
-        self.state_manager.is_flushed = False
-        self._write_state_message()
+            for rows in filter(None, self._read()):
+                self._tap.message_writer.write_rows(
+                    self.name, rows, version=self._stream_version, time_extracted=dt.datetime.now(times.UTC)
+                )
+                counter.increment(len(rows))
+                self._checkpoint.advance(rows[-1][0])
+                self._tap.state_writer.write_state(self.tap_state)
+        self._tap.state_writer.write_state(self.tap_state)
 
     @property
     def _passes_through(self) -> bool:
@@ -361,7 +342,6 @@ class InvalidPhoneNumbersStream(BrazeStream):
             and len(maps) == 1
             and type(maps[0]) is SameRecordTransform
             and not maps[0].flattening_enabled
-            and self.selected
             and self.effective_schema.get("properties") == self.schema["properties"]
             and all(self.mask["properties", name] for name in self.schema["properties"])
         )

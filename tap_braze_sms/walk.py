@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import typing as t
 from collections import deque
-from dataclasses import dataclass
 
 from tap_braze_sms.pages import Ask, Reading
 
@@ -35,15 +34,6 @@ MOST_WASTE, CAUTION = 0.04, 0.25
 #: Pages that a list must promise beyond what was asked for, for a guess to be as good as
 #: the knowledge that there is one more: in the window that all others wait for, and in those.
 SAFE_FIRST, SAFE_LATER = 1, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Rows to be emitted next, or the news that a window is complete."""
-
-    rows: list[Row]
-    #: Set after the last rows of a window.
-    completed: Window | None = None
 
 
 class Walk:
@@ -82,8 +72,8 @@ class Walk:
         days = self._days + sum(reading.share * reading.window.days for reading in self._open)
         return days / max(1, self._plan.days)
 
-    def __iter__(self) -> Iterator[Stretch]:
-        """Give rows and the ends of windows, in order of time.
+    def __iter__(self) -> Iterator[tuple[list[Row], str]]:
+        """Give rows in order of time, each time with the instant before which nothing is left to give then.
 
         Raises:
             Exception: whatever `fetch` raised, once all before its window is given.
@@ -110,15 +100,15 @@ class Walk:
             pass
         self._submit()
 
-    def _finish(self, head: Reading) -> Iterator[Stretch]:
+    def _finish(self, head: Reading) -> Iterator[tuple[list[Row], str]]:
         self._plan.learn(head.window, head.records)
         self.windows += 1
         for rows in head.rows():
-            yield Stretch(rows)
+            yield rows, rows[-1][0]
             self.keep_going()
         self._open.popleft()
         self._days += head.window.days
-        yield Stretch([], completed=head.window)
+        yield [], head.window.end
 
     def _submit(self) -> None:
         """Ask for as much as may be under way, earlier windows first."""

@@ -153,7 +153,6 @@ def test_other_details_of_the_sdk_are_as_relied_on():
     # Of files: that click opens them.
     options = {param.name: param.type for param in super(BrazePlugin, TapBrazeSMS).get_singer_command().params}
     assert type(options["state"]) is type(options["catalog"]) is click.File
-    assert Stream.STATE_MSG_FREQUENCY == 10_000
     assert Stream.ABORT_AT_RECORD_COUNT is None
 
 

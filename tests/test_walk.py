@@ -55,7 +55,7 @@ def walk(
     plan = Planner(since, until, today=DAY + dt.timedelta(days=moving.days - 1), widest=window_days)
     crew = Crew(parallel, Stop(), before_waiting)
     walked = Walk(plan, fetch, page_size=page_size, crew=crew)
-    return [row for stretch in walked for row in stretch.rows], walked
+    return [row for rows, _ in walked for row in rows], walked
 
 
 @examples(500)
@@ -139,19 +139,19 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
     plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
     walked = Walk(plan, fetch, page_size=500, crew=Crew(16, Stop()))
     rows: list[Row] = []
-    ends = []
+    reached: list[str] = []
     stretches = iter(walked)
 
     def read_on():
-        for stretch in stretches:
-            rows.extend(stretch.rows)
-            ends.extend([stretch.completed] if stretch.completed else [])
+        for part, instant in stretches:
+            rows.extend(part)
+            reached.append(instant)
 
     with pytest.raises(ValueError, match=r"window .* offset 0"):
         read_on()
-    reached = ends[-1].end
-    assert {row for row in moving.rows if row[0] < reached} == set(rows)
-    assert reached > times.midnight(DAY + dt.timedelta(days=50))
+    assert {row for row in moving.rows if row[0] < reached[-1]} == set(rows)
+    assert reached == sorted(reached)
+    assert reached[-1] > times.midnight(DAY + dt.timedelta(days=50))
 
 
 def test_no_thread_is_left_when_a_walk_ends_early():
@@ -173,6 +173,6 @@ def test_windows_that_wait_for_an_earlier_one_are_not_read_to_their_end():
     plan = Planner(START, None, today=DAY + dt.timedelta(days=119), widest=30)
     crew = Crew(4, Stop())
     walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, crew=crew)
-    next(stretch for stretch in walked if stretch.rows)
+    next(rows for rows, _ in walked if rows)
     first_window = sum(row[0] < times.midnight(DAY + dt.timedelta(days=32)) for row in moving.rows)
     assert moving.requests <= 1.1 * first_window / 50 + 4 * (PAGES_AHEAD + 1)
