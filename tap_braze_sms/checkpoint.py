@@ -19,30 +19,22 @@ if t.TYPE_CHECKING:
 
 KEY, VALUE = "replication_key", "replication_key_value"
 
-#: What the SDK keeps beside a bookmark while a run is under way.
-_PASSING = ("starting_replication_value", "replication_key_signpost", "progress_markers")
-
 #: Braze advises to allow five minutes between a change and a call that relies on it.
 SETTLING = dt.timedelta(minutes=5)
-
-
-class StateError(ConfigurationError):
-    """The state given to the run is not one of this stream's."""
 
 
 def check(state: object, stream: str, replication_key: str) -> None:
     """Refuse a state that this stream could only misread.
 
     Raises:
-        StateError: says what is wrong and how to begin anew.
+        ConfigurationError: says what is wrong and how to begin anew.
     """
-    remedy = (
-        "; give the state of an earlier run of this tap, or none to read everything from start_date"
-        " (with Meltano: meltano state clear, or run --full-refresh)"
-    )
-    problem = _problem(state, stream, replication_key)
-    if problem:
-        raise StateError("state: " + problem + remedy)
+    if problem := _problem(state, stream, replication_key):
+        msg = (
+            f"state: {problem}; give the state of an earlier run of this tap, or none to read everything from "
+            "start_date (with Meltano: meltano state clear, or run --full-refresh)"
+        )
+        raise ConfigurationError(msg)
 
 
 def _problem(state: object, stream: str, replication_key: str) -> str | None:
@@ -50,17 +42,16 @@ def _problem(state: object, stream: str, replication_key: str) -> str | None:
     # take it for a first run would read everything again without a word.
     bookmarks = state.get("bookmarks", None if state else {}) if isinstance(state, dict) else None
     if not isinstance(bookmarks, dict):
-        whole = isinstance(state, dict) and {"value", "singer_state"} & state.keys()
-        return "it is not an object with bookmarks" + (f", but has one in its {min(whole)}: give that" if whole else "")
-    strangers = [name for name, value in bookmarks.items() if not isinstance(value, dict)]
-    if strangers:
-        return f"the bookmark of {strangers[0]} is not an object"
+        return "it is not an object with bookmarks"
+    for name, kept in bookmarks.items():
+        if not isinstance(kept, dict):
+            return f"the bookmark of {name} is not an object"
     bookmark = bookmarks.get(stream, {})
     if bookmark.get("partitions"):
         return f"{stream} is kept in partitions, which this tap never wrote or no longer writes"
     if bookmark.get(KEY, replication_key) != replication_key:
         return f"{stream} has the replication key {bookmark[KEY]!r} instead of {replication_key!r}"
-    value = bookmark.get(VALUE, bookmark.get(replication_key))
+    value = bookmark.get(VALUE)
     try:
         if value is not None:
             times.moment(value)
@@ -94,29 +85,27 @@ class Checkpoint:
             now: When the run began.
             logger: Told about a bookmark that had to be mended.
         """
-        for key in _PASSING:
-            state.pop(key, None)
-        # As taps wrote it before the SDK: the field's name and its value.
-        if replication_key in state:
-            state.setdefault(VALUE, state.pop(replication_key))
-        self._state = state
-        self._replication_key = replication_key
         settled = now - SETTLING
         self._ceiling = times.fixed(settled if end is None else min(end, settled))
+        self._replication_key = replication_key
+        self._state = state
         #: Earliest instant this run reads, inclusive.
         self.since = start
-        if state.get(VALUE) is not None:
-            bookmark = times.moment(state[VALUE])
-            if bookmark > now:
-                logger.warning("The bookmark %s lies in the future; going back to %s", state[VALUE], self._ceiling)
-                bookmark = times.moment(self._ceiling)
-            if bookmark > start:
-                self.since = bookmark - min(lookback, bookmark - start)
-            state[VALUE] = times.fixed(bookmark)
+        value = state.get(VALUE)
+        # What the SDK keeps beside a bookmark while a run is under way is of no use.
+        state.clear()
+        if value is None:
+            return
+        bookmark = times.moment(value)
+        if bookmark > now:
+            logger.warning("The bookmark %s lies in the future; going back to %s", value, self._ceiling)
+            bookmark = times.moment(self._ceiling)
+        if bookmark > start:
+            self.since = bookmark - min(lookback, bookmark - start)
+        state.update({KEY: replication_key, VALUE: times.fixed(bookmark)})
 
     def advance(self, moment: str) -> None:
         """Note that everything before an instant, in the fixed form, is handed over."""
         bookmark = min(moment, self._ceiling)
-        if bookmark > (self._state.get(VALUE) or ""):
-            self._state[KEY] = self._replication_key
-            self._state[VALUE] = bookmark
+        if bookmark > self._state.get(VALUE, ""):
+            self._state.update({KEY: self._replication_key, VALUE: bookmark})

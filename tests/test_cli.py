@@ -332,15 +332,11 @@ BOOKMARK = {"replication_key": "invalid_detected_at", "replication_key_value": "
         ({"bookmarks": None}, "it is not an object with bookmarks"),
         (
             {"type": "STATE", "value": {"bookmarks": {STREAM: BOOKMARK}}},
-            "it is not an object with bookmarks, but has one in its value: give that",
+            "it is not an object with bookmarks",
         ),
         (
             {"singer_state": {"bookmarks": {STREAM: BOOKMARK}}},
-            "it is not an object with bookmarks, but has one in its singer_state: give that",
-        ),
-        (
-            {"bookmarks": {STREAM: {"invalid_detected_at": "last tuesday"}}},
-            f"the bookmark of {STREAM} is not a time: 'last tuesday'",
+            "it is not an object with bookmarks",
         ),
         ({"bookmarks": {STREAM: "2026-02-20"}}, f"the bookmark of {STREAM} is not an object"),
         ({"bookmarks": {STREAM: None}}, f"the bookmark of {STREAM} is not an object"),
@@ -401,13 +397,6 @@ def test_a_bookmark_in_any_shape_of_a_time_is_understood(config, entries, value)
     begin = dt.datetime(2026, 2, 19, 23, tzinfo=dt.timezone.utc)
     assert_exact(run, [entry for entry in entries if entry.detected_at >= begin])
     assert {len(bookmark_of(message["value"])) for message in run.of("STATE")[1:]} == {32}
-
-
-def test_a_bookmark_as_taps_wrote_it_before_the_sdk_is_taken_over(config, entries):
-    run = run_here(config, state={"bookmarks": {STREAM: {"invalid_detected_at": "2026-02-20T00:00:00Z"}}})
-    begin = dt.datetime(2026, 2, 19, 23, tzinfo=dt.timezone.utc)
-    assert_exact(run, [entry for entry in entries if entry.detected_at >= begin])
-    assert run.state["bookmarks"][STREAM].keys() == BOOKMARK.keys()
 
 
 def test_a_range_that_was_read_already_is_told(command, config):
