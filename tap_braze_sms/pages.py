@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from singer_sdk.exceptions import DataError
 
 from tap_braze_sms import times
-from tap_braze_sms.records import Page, Row, ascending
+from tap_braze_sms.records import LATEST, Page, Row, ascending
 from tap_braze_sms.ties import Tie
 
 if t.TYPE_CHECKING:
@@ -48,8 +48,6 @@ NOON = "T12"
 
 #: Days that the records of a pace are taken to be spread over at least.
 LEAST_DAYS = 0.5
-
-_NEWEST, _OLDEST = "\uffff", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,6 @@ class Reading:
         self._largest = max(largest, page_size)
         self._per_day = per_day or 0.0
         self._pages: list[Page] = []
-        self._grain = len(window.since)
         self._asked = False
         self._front = 0
         self._known = 0
@@ -152,7 +149,7 @@ class Reading:
     def rows(self) -> Iterator[list[Row]]:
         """Give what was read: wanted instants only, oldest first, nothing twice."""
         pages, self._pages = self._pages, []
-        yield from ascending(pages, since=self.window.since, until=self.window.until)
+        return ascending(pages, since=self.window.since, until=self.window.until or LATEST)
 
     def ask(self, *, speculate: float = 0) -> Ask | None:
         """Say what to request next; None: nothing before an answer is in, or at all.
@@ -177,7 +174,6 @@ class Reading:
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
         self.pending -= 1
-        self._grain = min(self._grain, page.grain)
         self.full += page.count == page.limit
         self.wasted += page.offset > 0 and page.count <= self._overlap
         if page.count or page.offset == 0:  # an empty page from the top says it all
@@ -189,7 +185,7 @@ class Reading:
             if boundary.tie is not None:
                 boundary.passed.append(page)
         reached = page.offset + page.count
-        if page.count < page.limit or self._key(page.oldest) < self._since:
+        if page.count < page.limit or page.oldest < self.window.since:
             self._at_bottom = True
         elif reached > self._known:
             self._known = reached
@@ -238,28 +234,21 @@ class Reading:
 
     # Mending boundaries
 
-    @property
-    def _since(self) -> str:
-        return self._key(self.window.since)
-
-    def _key(self, moment: str) -> str:
-        return moment[: self._grain]
-
     def _unproven(self) -> list[tuple[str, Page]]:
         """Find the times that no page proves, each with the page that stops there."""
         spans = [
             (
-                _NEWEST if page.offset == 0 else self._key(page.newest),
-                _OLDEST if page.count < page.limit else self._key(page.oldest),
+                LATEST if page.offset == 0 else page.newest,
+                "" if page.count < page.limit else page.oldest,
                 page,
             )
             for page in self._pages
         ]
         spans.sort(key=lambda span: span[0], reverse=True)
         unproven: list[tuple[str, Page]] = []
-        low, at = _NEWEST, None
+        low, at = LATEST, None
         for newest, oldest, page in spans:
-            if low < self._since:
+            if low < self.window.since:
                 break
             if oldest >= low:
                 continue
@@ -267,7 +256,7 @@ class Reading:
             if at is not None and not joins:
                 unproven.append((low, at))
             low, at = oldest, page
-        if at is not None and low >= self._since:
+        if at is not None and low >= self.window.since:
             unproven.append((low, at))
         return unproven
 
@@ -300,12 +289,12 @@ class Reading:
     def _look_for(self, moment: str, boundary: _Boundary) -> None:
         """Ask for a page that has a boundary strictly inside."""
         near = boundary.near
-        keys = [self._key(row[0]) for row in near.rows()]
+        keys = [row[0] for row in near.rows()]
         above = sum(key > moment for key in keys)
         equal = keys.count(moment)
         at_start = above == 1 or (not above and not near.offset)
         if at_start and above + equal == len(keys) == self._largest:
-            boundary.tie = Tie(moment, self._key, self._largest)
+            boundary.tie = Tie(moment, self._largest)
             boundary.tie.judge(self._pages)
             return
         # Step by step further, as everything may have moved since.

@@ -19,30 +19,28 @@ from __future__ import annotations
 
 import typing as t
 
-from tap_braze_sms.records import Page, digits
-
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
+
+    from tap_braze_sms.records import Page
 
 
 class Tie:
     """The reading of one instant that is too large for a page."""
 
-    def __init__(self, instant: str, key: Callable[[str], str], largest: int) -> None:
+    def __init__(self, instant: str, largest: int) -> None:
         """Prepare for reading.
 
         Args:
-            instant: The shared time, as `key` cuts it.
-            key: Cuts a time to what the list is sorted by.
+            instant: The shared time.
             largest: Most records Braze gives in one answer.
         """
         self.instant = instant
         self.passes = 0
         self.proven = False
-        self._key = key
         self._largest = largest
-        self._joined: set[tuple[str, str]] = set()
-        self._order: dict[tuple[str, str], None] = {}
+        self._joined: set[str] = set()
+        self._order: dict[str, None] = {}
         #: Positions believed to hold the instant: first, and one past the last.
         self._stretch = (0, 0)
         self._is_located = False
@@ -52,19 +50,19 @@ class Tie:
         first: int | None = None
         end: int | None = None
         linked = still = ordered = True
-        places: dict[tuple[str, str], int] = {}
-        #: Digits and time of each record, in the order of the list.
-        found: dict[tuple[str, str], None] = {}
-        before: set[tuple[str, str]] = set()
+        places: dict[str, int] = {}
+        #: The numbers, in the order of the list.
+        found: dict[str, None] = {}
+        before: set[str] = set()
         seen_from, seen_to = self._stretch
         for page in sorted(pages, key=lambda page: page.offset):
             rows = page.rows()
-            keys = [self._key(row[0]) for row in rows]
+            keys = [row[0] for row in rows]
             above = sum(key > self.instant for key in keys)
             equal = keys.count(self.instant)
             if not equal:
                 continue
-            here = [(digits(row[1]), row[0]) for row in rows[above : above + equal]]
+            here = [row[1] for row in rows[above : above + equal]]
             linked = linked and (not found or not before.isdisjoint(here))
             if not found:
                 seen_from = page.offset

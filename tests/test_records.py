@@ -14,7 +14,7 @@ from simulator import seeded
 from singer_sdk.exceptions import DataError
 
 from tap_braze_sms import times
-from tap_braze_sms.records import DEEP, MOST_UNKNOWN, BrokenAnswerError, Page, PageReader, ascending, digits
+from tap_braze_sms.records import DEEP, LATEST, BrokenAnswerError, Page, PageReader, ascending, digits
 
 PHONE = "+12125550123"
 TIME = "2026-03-01T04:05:06.789Z"
@@ -81,13 +81,6 @@ def test_every_unknown_field_is_noted_once_whenever_it_comes():
     rows = [row for page in pages for row in reader.rows(page)]
     assert rows == [(FIXED, PHONE, "deactivated")] * 9
     assert reader.unknown == {"carrier", "country", 'odd "name"'}
-
-
-def test_fields_that_never_end_are_read_all_the_same():
-    reader = PageReader()
-    for number in range(2 * MOST_UNKNOWN):
-        assert reader.rows(body(entry(**{f"field {number}": number}))) == [(FIXED, PHONE, "deactivated")]
-    assert len(reader.unknown) > MOST_UNKNOWN
 
 
 # Records that cannot be used
@@ -241,12 +234,12 @@ def overlapping_pages(draw) -> tuple[list[tuple], list[Page]]:
 @given(
     drawn=overlapping_pages(),
     since=st.sampled_from(["", INSTANTS[0], INSTANTS[7], INSTANTS[29]]),
-    until=st.sampled_from([None, INSTANTS[7], INSTANTS[20]]),
+    until=st.sampled_from([LATEST, INSTANTS[7], INSTANTS[20]]),
 )
 def test_joined_pages_are_the_list_once_oldest_first(drawn, since, until):
     rows, pages = drawn
     joined = [row for part in ascending(pages, since=since, until=until) for row in part]
-    wanted = [row for row in rows if row[0] >= since and (until is None or row[0] < until)]
+    wanted = [row for row in rows if since <= row[0] < until]
     assert sorted(joined) == sorted(wanted)
     assert [row[0] for row in joined] == sorted(row[0] for row in wanted)
 
@@ -254,24 +247,23 @@ def test_joined_pages_are_the_list_once_oldest_first(drawn, since, until):
 @given(drawn=overlapping_pages())
 def test_parts_of_joined_pages_never_share_an_instant(drawn):
     _, pages = drawn
-    parts = [{row[0] for row in part} for part in ascending(pages, since="", until=None)]
+    parts = [{row[0] for row in part} for part in ascending(pages, since="")]
     assert all(parts)
     assert sum(map(len, parts)) == len(set().union(*parts))
 
 
-def test_one_number_at_one_instant_comes_once_however_it_is_spelled():
+def test_one_number_at_one_instant_comes_once_whatever_its_reason():
     first, second = INSTANTS[:2]
-    spellings = [
+    answers = [
         (second, PHONE, None),
         (first, PHONE, None),
-        (first, PHONE[1:], None),
-        (first, "+1 212 555 0123", None),
+        (first, PHONE, "deactivated"),
     ]
-    joined = [row for part in ascending([page_of(spellings)], since="", until=None) for row in part]
+    joined = [row for part in ascending([page_of(answers)], since="") for row in part]
     assert [row[0] for row in joined] == [first, second]
 
 
 def test_joining_holds_a_few_pages_not_all():
     rows = [(times.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(5_000, days=3))]
     pages = [page_of(rows[start : start + 104], offset=start) for start in range(0, 5_000, 100)]
-    assert max(map(len, ascending(pages, since="", until=None))) <= 2 * 104
+    assert max(map(len, ascending(pages, since=""))) <= 2 * 104
