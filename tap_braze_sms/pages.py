@@ -18,6 +18,7 @@ from __future__ import annotations
 import typing as t
 from collections import deque
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from singer_sdk.exceptions import DataError
 
@@ -158,7 +159,10 @@ class Reading:
             speculate: How much to ask for that the list probably, not surely, has, as a
                 part of what it is known to have.
         """
-        ask = self._next_mending() if self._at_bottom else self._next_page(speculate=speculate)
+        if not self._at_bottom:
+            ask = self._next_page(speculate=speculate)
+        else:
+            ask = self._mending.popleft() if self._mending else None
         if ask is not None:
             self.pending += 1
         return ask
@@ -237,35 +241,22 @@ class Reading:
     def _unproven(self) -> list[tuple[str, Page]]:
         """Find the times that no page proves, each with the page that stops there."""
         spans = [
-            (
-                LATEST if page.offset == 0 else page.newest,
-                "" if page.count < page.limit else page.oldest,
-                page,
-            )
+            (LATEST if page.offset == 0 else page.newest, "" if page.count < page.limit else page.oldest, page)
             for page in self._pages
         ]
-        spans.sort(key=lambda span: span[0], reverse=True)
+        spans.sort(key=itemgetter(0), reverse=True)
         unproven: list[tuple[str, Page]] = []
-        low, at = LATEST, None
-        for newest, oldest, page in spans:
-            if low < self.window.since:
-                break
-            if oldest >= low:
-                continue
-            joins = newest > low or (newest == low and self._is_tie_proven(low))
-            if at is not None and not joins:
-                unproven.append((low, at))
-            low, at = oldest, page
-        if at is not None and low >= self.window.since:
-            unproven.append((low, at))
-        return unproven
+        _, low, at = spans[0]
+        for newest, oldest, page in spans[1:]:
+            if oldest < low:
+                if newest < low or (newest == low and not self._is_tie_proven(low)):
+                    unproven.append((low, at))
+                low, at = oldest, page
+        return [(moment, page) for moment, page in (*unproven, (low, at)) if moment >= self.window.since]
 
     def _is_tie_proven(self, moment: str) -> bool:
         boundary = self._boundaries.get(moment)
         return boundary is not None and boundary.tie is not None and boundary.tie.proven
-
-    def _next_mending(self) -> Ask | None:
-        return self._mending.popleft() if self._mending else None
 
     def _plan_mending(self) -> None:
         """Line up requests for what is still unproven; when nothing is, this is done."""
