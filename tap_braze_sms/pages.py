@@ -219,9 +219,8 @@ class Reading:
     def _estimate(self, page: Page) -> None:
         """Guess how far the list goes, from the page deepest in it."""
         # Ties at a boundary need a request of their own unless pages overlap by more
-        # than them: overlap by twice what is usual here, up to a twelfth of a page.
-        usual = 2 * -(-page.count // page.instants) + 2
-        self._overlap = max(self._least_overlap, min(usual, self._page_size // 12))
+        # than them: overlap by more than any seen here, up to a twelfth of a page.
+        self._overlap = max(self._least_overlap, min(page.crowd + 2, self._page_size // 12))
         newest, oldest = times.moment(page.newest), times.moment(page.oldest)
         since = times.moment(self.window.since)
         midnight = oldest.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -7,6 +7,7 @@ import re
 import typing as t
 import zlib
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -66,8 +67,8 @@ class Page:
     #: Times of its newest and its oldest record; empty when there is none.
     newest: str
     oldest: str
-    #: How many different times the page has.
-    instants: int
+    #: How many records share the time that most of them share.
+    crowd: int
     _packed: bytes
     _deflated: bool
 
@@ -93,7 +94,7 @@ class Page:
             count=len(rows),
             newest=moments[0] if moments else "",
             oldest=moments[-1] if moments else "",
-            instants=len(set(moments)),
+            crowd=max(Counter(moments).values(), default=0),
             _packed=zlib.compress(packed, 1) if deflated else packed,
             _deflated=deflated,
         )
