@@ -269,7 +269,11 @@ class Reading:
                 boundary = self._boundaries.setdefault(moment, _Boundary(page))
                 boundary.attempts += 1
                 if boundary.attempts > MOST_ATTEMPTS:
-                    self._give_up()
+                    msg = (
+                        f"{self.window}: the list never came to rest, so it cannot be proven complete; "
+                        "run again when less is changing"
+                    )
+                    raise DataError(msg)
                 if boundary.tie is None:
                     self._look_for(moment, boundary)
                 else:
@@ -304,10 +308,3 @@ class Reading:
         limit = self._page_size if boundary.attempts == 1 else self._largest
         limit = min(self._largest, max(limit, 2 * (equal + slack) + 2))
         self._mending.append(Ask(max(0, start), limit, moment))
-
-    def _give_up(self) -> t.NoReturn:
-        msg = (
-            f"{self.window}: the list never came to rest, so it cannot be proven complete; "
-            "run again when less is changing"
-        )
-        raise DataError(msg)

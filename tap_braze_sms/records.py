@@ -70,7 +70,6 @@ class Page:
     #: How many records share the time that most of them share.
     crowd: int
     _packed: bytes
-    _deflated: bool
 
     @classmethod
     def of(cls, rows: list[Row], *, offset: int, limit: int) -> Page:
@@ -87,7 +86,6 @@ class Page:
             )
             raise DataError(msg)
         packed = _pack(rows)
-        deflated = offset >= DEEP
         return cls(
             offset=offset,
             limit=limit,
@@ -95,13 +93,12 @@ class Page:
             newest=moments[0] if moments else "",
             oldest=moments[-1] if moments else "",
             crowd=max(Counter(moments).values(), default=0),
-            _packed=zlib.compress(packed, 1) if deflated else packed,
-            _deflated=deflated,
+            _packed=zlib.compress(packed, 1) if offset >= DEEP else packed,
         )
 
     def rows(self) -> list[Row]:
         """Give the rows back, in Braze's order."""
-        return _unpack(zlib.decompress(self._packed) if self._deflated else self._packed)
+        return _unpack(zlib.decompress(self._packed) if self.offset >= DEEP else self._packed)
 
 
 @dataclass(slots=True)
