@@ -119,6 +119,7 @@ class Reading:
         self._largest = max(largest, page_size)
         self._per_day = per_day or 0.0
         self._pages: list[Page] = []
+        self._grain = len(window.since)
         self._asked = False
         self._front = 0
         self._known = 0
@@ -178,6 +179,7 @@ class Reading:
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
         self.pending -= 1
+        self._grain = min(self._grain, page.grain)
         self.full += page.count == page.limit
         self.wasted += page.offset > 0 and page.count <= self._overlap
         if page.count or page.offset == 0:  # an empty page from the top says it all
@@ -189,7 +191,7 @@ class Reading:
             if boundary.tie is not None:
                 boundary.passed.append(page)
         reached = page.offset + page.count
-        if page.count < page.limit or page.oldest < self.window.since:
+        if page.count < page.limit or self._key(page.oldest) < self._since:
             self._at_bottom = True
         elif reached > self._known:
             self._known = reached
@@ -237,10 +239,21 @@ class Reading:
 
     # Mending boundaries
 
+    @property
+    def _since(self) -> str:
+        return self._key(self.window.since)
+
+    def _key(self, moment: str) -> str:
+        return moment[: self._grain]
+
     def _unproven(self) -> list[tuple[str, Page]]:
         """Find the times that no page proves, each with the page that stops there."""
         spans = [
-            (LATEST if page.offset == 0 else page.newest, "" if page.count < page.limit else page.oldest, page)
+            (
+                LATEST if page.offset == 0 else self._key(page.newest),
+                "" if page.count < page.limit else self._key(page.oldest),
+                page,
+            )
             for page in self._pages
         ]
         spans.sort(key=itemgetter(0), reverse=True)
@@ -251,7 +264,7 @@ class Reading:
                 if newest < low or (newest == low and not self._is_tie_proven(low)):
                     unproven.append((low, at))
                 low, at = oldest, page
-        return [(moment, page) for moment, page in (*unproven, (low, at)) if moment >= self.window.since]
+        return [(moment, page) for moment, page in (*unproven, (low, at)) if moment >= self._since]
 
     def _is_tie_proven(self, moment: str) -> bool:
         boundary = self._boundaries.get(moment)
@@ -283,12 +296,13 @@ class Reading:
     def _look_for(self, moment: str, boundary: _Boundary) -> None:
         """Ask for a page that has a boundary strictly inside."""
         near = boundary.near
-        keys = [row[0] for row in near.rows()]
+        keys = [self._key(row[0]) for row in near.rows()]
         above = sum(key > moment for key in keys)
         equal = keys.count(moment)
-        at_start = above == 1 or (not above and not near.offset)
+        # A few more than one above are what arrives on a busy list while this is asked for.
+        at_start = 0 < above <= max(1, self._largest // 10) or (not above and not near.offset)
         if at_start and above + equal == len(keys) == self._largest:
-            boundary.tie = Tie(moment, self._largest)
+            boundary.tie = Tie(moment, self._key, self._largest)
             boundary.tie.judge(self._pages)
             return
         # Step by step further, as everything may have moved since.

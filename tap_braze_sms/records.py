@@ -69,6 +69,8 @@ class Page:
     oldest: str
     #: How many records share the time that most of them share.
     crowd: int
+    #: Down to how many characters of their times the records are in descending order.
+    grain: int
     _packed: bytes
 
     @classmethod
@@ -79,26 +81,34 @@ class Page:
             DataError: they are not in descending order, which all reading relies on.
         """
         moments = [row[0] for row in rows]
-        if not all(map(str.__ge__, moments, moments[1:])):
-            msg = (
-                "Braze's list is not in descending order of invalid_detected_at, as its "
-                "documentation says; nothing read from it can be proven complete"
-            )
-            raise DataError(msg)
         packed = _pack(rows)
         return cls(
             offset=offset,
             limit=limit,
             count=len(rows),
-            newest=moments[0] if moments else "",
-            oldest=moments[-1] if moments else "",
+            newest=max(moments, default=""),
+            oldest=min(moments, default=""),
             crowd=max(Counter(moments).values(), default=0),
+            grain=_grain(moments),
             _packed=zlib.compress(packed, 1) if offset >= DEEP else packed,
         )
 
     def rows(self) -> list[Row]:
         """Give the rows back, in Braze's order."""
         return _unpack(zlib.decompress(self._packed) if self.offset >= DEEP else self._packed)
+
+
+def _grain(moments: list[str]) -> int:
+    """Find how finely times descend: a list may be sorted by more than all its records show."""
+    for grain in (32, times.SECOND):
+        cut = [moment[:grain] for moment in moments]
+        if all(map(str.__ge__, cut, cut[1:])):
+            return grain
+    msg = (
+        "Braze's list is not in descending order of invalid_detected_at, as its "
+        "documentation says; nothing read from it can be proven complete"
+    )
+    raise DataError(msg)
 
 
 @dataclass(slots=True)
@@ -120,13 +130,13 @@ class PageReader:
             DataError: a record in it cannot be used; the message says which and why,
                 never its number.
         """
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             return [
                 (times.canonical(entry.invalid_detected_at), entry.phone, entry.reason) for entry in _decode(body).sms
             ]
         # There is something unusual in it: record by record, which takes somewhat longer.
         answer = None
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             answer = msgspec.json.decode(body)
         entries = answer.get("sms") if isinstance(answer, dict) else None
         if not isinstance(entries, list):
@@ -169,7 +179,7 @@ def ascending(pages: Iterable[Page], *, since: str, until: str = LATEST) -> Iter
         first, end, cut = (bisect_left(held, at, key=_instant) for at in (since, min(upcoming, until), upcoming))
         ready, held = held[first:end], held[cut:]
         if ready:
-            yield list({row[:2]: row for row in ready}.values())
+            yield list({(row[0], digits(row[1])): row for row in ready}.values())
 
 
 _instant = itemgetter(0)

@@ -8,8 +8,12 @@ with the next, so that no removal opened a hole between them. The instant is pro
 
 - a pass is linked, no record was met at two positions, and it found at least as many
   records as its stretch has positions: nothing moved, then;
-- a pass is linked, and what it met twice or shares with the pass before stands in the same
-  order: ties keep their order, then, and links are enough whatever is removed;
+- what two passes share stands in the same order, and so does what one of them met twice: ties
+  keep their order, then, and a pass that is linked has them all, whatever is removed. Servers
+  that each keep an order of their own can take turns so that this only seems so, thus that
+  pass must also have found at least as many records as its stretch has positions, from the
+  later of the two places where the passes saw it begin: whatever came or left above it, no
+  more can be told;
 - the stretch lies where it lay in the pass before, the passes since it lies there together
   found as many records as it has positions, and a further one nothing new: only places
   were changed, then.
@@ -19,28 +23,31 @@ from __future__ import annotations
 
 import typing as t
 
-if t.TYPE_CHECKING:
-    from collections.abc import Iterable
+from tap_braze_sms.records import Page, digits
 
-    from tap_braze_sms.records import Page
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 
 class Tie:
     """The reading of one instant that is too large for a page."""
 
-    def __init__(self, instant: str, largest: int) -> None:
+    def __init__(self, instant: str, key: Callable[[str], str], largest: int) -> None:
         """Prepare for reading.
 
         Args:
-            instant: The shared time.
+            instant: The shared time, as `key` cuts it.
+            key: Cuts a time to what the list is sorted by.
             largest: Most records Braze gives in one answer.
         """
         self.instant = instant
         self.passes = 0
         self.proven = False
+        self._key = key
         self._largest = largest
-        self._joined: set[str] = set()
-        self._order: dict[str, None] = {}
+        self._joined: set[tuple[str, str]] = set()
+        self._order: dict[tuple[str, str], None] = {}
+        self._was_linked = False
         #: Positions believed to hold the instant: first, and one past the last.
         self._stretch = (0, 0)
         self._is_located = False
@@ -50,19 +57,19 @@ class Tie:
         first: int | None = None
         end: int | None = None
         linked = still = ordered = True
-        places: dict[str, int] = {}
-        #: The numbers, in the order of the list.
-        found: dict[str, None] = {}
-        before: set[str] = set()
+        places: dict[tuple[str, str], int] = {}
+        #: Digits and time of each record, in the order of the list.
+        found: dict[tuple[str, str], None] = {}
+        before: set[tuple[str, str]] = set()
         seen_from, seen_to = self._stretch
         for page in sorted(pages, key=lambda page: page.offset):
             rows = page.rows()
-            keys = [row[0] for row in rows]
+            keys = [self._key(row[0]) for row in rows]
             above = sum(key > self.instant for key in keys)
             equal = keys.count(self.instant)
             if not equal:
                 continue
-            here = [row[1] for row in rows[above : above + equal]]
+            here = [(digits(row[1]), row[0]) for row in rows[above : above + equal]]
             linked = linked and (not found or not before.isdisjoint(here))
             if not found:
                 seen_from = page.offset
@@ -84,6 +91,7 @@ class Tie:
             self._is_located = False
             return
         stays = self._is_located and self._stretch == (first, end)
+        first_before, end_before = self._stretch if self._is_located else (first, end)
         self._stretch = (first, end)
         self._is_located = True
         joined = self._joined if stays else set()
@@ -95,9 +103,12 @@ class Tie:
             and bool(self._order)
             and [r for r in found if r in self._order] == [r for r in self._order if r in found]
         )
-        self._order = found
-        length = end - first
-        self.proven = (linked and (same_order or (still and len(found) >= length))) or nothing_new
+        latest = max(first_before, first)
+        all_now = linked and len(found) >= end - latest
+        all_before = self._was_linked and len(self._order) >= end_before - latest
+        self._order, self._was_linked = found, linked and ordered
+        at_rest = linked and still and len(found) >= end - first
+        self.proven = at_rest or (same_order and (all_now or all_before)) or nothing_new
 
     def asks(self) -> list[tuple[int, int]]:
         """Give offset and limit of each request of the next pass."""

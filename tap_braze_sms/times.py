@@ -22,6 +22,9 @@ UTC = dt.timezone.utc
 # "15:24:32.789 +0000": the parser takes that space after whole seconds only, and by chance.
 _SPACED_OFFSET = re.compile(r" (?=[+-][0-9]{2}:?[0-9]{2}$)")
 
+#: Characters of a time up to its whole second.
+SECOND = len("2026-03-01T04:05:06")
+
 
 def moment(text: str) -> dt.datetime:
     """Read any ISO 8601 time as UTC; a date means midnight, no offset means UTC.

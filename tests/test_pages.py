@@ -96,6 +96,101 @@ def test_instants_with_more_records_than_any_page_are_read_truly(
     assert_true_to(moving, rows)
 
 
+@examples(200)
+@given(
+    seed=st.integers(0, 2**32),
+    records=st.integers(0, 150),
+    page_size=st.integers(2, 60),
+    parallel=st.integers(1, 8),
+    moves=st.sampled_from([0.0, 0.5]),
+)
+def test_a_list_sorted_by_more_than_it_shows_is_read_truly(seed, records, page_size, parallel, moves):
+    moving = MovingList(seed, records=records, moves=moves, instants=3000)
+    # Some records show whole seconds only, though the list is sorted by microseconds.
+    answer = moving.answer
+
+    def answer_roughly(dates, offset, limit):
+        page = answer(dates, offset, limit)
+        rows = [(r[0][:19] + ".000000+00:00" if int(r[1][-1]) % 2 else r[0], *r[1:]) for r in page.rows()]
+        return Page.of(rows, offset=offset, limit=limit)
+
+    moving.answer = answer_roughly
+    _, rows = read(moving, page_size=page_size, parallel=parallel, seed=seed)
+    phones = [row[1] for row in rows]
+    assert {row[1] for row in moving.throughout} <= set(phones)
+    assert len(phones) == len(set(phones))
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+
+
+def test_a_removal_among_records_that_hide_their_microseconds_is_noticed():
+    # In descending order of microseconds; every third record shows whole seconds only.
+    hidden = [0 if number % 3 == 0 else 990_000 - 10_000 * number for number in range(40)]
+    listed = [(f"2026-03-02T04:05:06.{part:06}+00:00", f"+1212555{n:04}", None) for n, part in enumerate(hidden)]
+    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10)
+    while not reading.done:
+        ask = reading.ask()
+        page = Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+        if len(listed) == 40:
+            del listed[:5]
+        reading.receive(ask, page)
+    assert set(listed) <= {row for rows in reading.rows() for row in rows}
+
+
+@examples(300)
+@given(
+    seed=st.integers(0, 2**32),
+    records=st.integers(9, 60),
+    servers=st.integers(2, 3),
+    in_turn=st.booleans(),
+    blocks=st.booleans(),
+    parallel=st.integers(1, 8),
+    arrivals=st.sampled_from([0, 0, 1]),
+)
+# Two servers that take turns always show the same part of the instant.
+@example(seed=1, records=11, servers=2, in_turn=True, blocks=True, parallel=1, arrivals=0)
+def test_servers_that_keep_orders_of_their_own_hide_nothing(
+    seed, records, servers, in_turn, blocks, parallel, arrivals
+):
+    chance = random.Random(seed)
+    instant = times.midnight(DAY).replace("T00", "T04")
+    newest = times.midnight(DAY).replace("T00", "T23")
+    listed = [(instant, f"+1212555{number:04}", None) for number in range(records)]
+    orders = []
+    for _ in range(servers):
+        cut = chance.randrange(records)
+        orders.append(listed[cut:] + listed[:cut] if blocks else chance.sample(listed, records))
+    moving = MovingList(seed, records=0)
+    arrived: list[Row] = []
+
+    def answer(_dates, offset, limit):
+        turn = moving.requests % servers if in_turn else chance.randrange(servers)
+        moving.requests += 1
+        shown = arrived + orders[turn]
+        # Newer ones arrive before each answer.
+        arrived.extend((newest, f"+1313555{len(arrived) + n:04}", None) for n in range(arrivals))
+        return Page.of(shown[offset : offset + limit], offset=offset, limit=limit)
+
+    moving.answer = answer
+    try:
+        _, rows = read(moving, page_size=4, parallel=parallel, seed=seed, largest=8)
+    except DataError:
+        return  # said, not hidden
+    assert set(listed) <= set(rows)
+
+
+def test_a_tie_larger_than_a_page_is_read_while_others_arrive_with_each_answer():
+    listed = [(times.midnight(DAY)[:11] + "04:05:06.000000+00:00", f"+1212555{n:04}", None) for n in range(600)]
+    newest = listed[0][0].replace("T04", "T05")
+    arrived: list[Row] = [(newest, f"+1414555{n:04}", None) for n in range(30)]
+    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=500)
+    while not reading.done:
+        ask = reading.ask()
+        now = arrived[::-1] + listed
+        reading.receive(ask, Page.of(now[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit))
+        arrived.append((newest, f"+1313555{len(arrived):04}", None))
+    assert set(listed) <= {row for rows in reading.rows() for row in rows}
+
+
 def test_a_list_in_another_order_stops_the_run():
     moving = MovingList(1, records=50)
     moving.list.reverse()

@@ -7,6 +7,7 @@ import random
 import pytest
 from moving_list import MovingList, assert_true_to
 
+from tap_braze_sms import times
 from tap_braze_sms.pages import Reading
 from tap_braze_sms.records import Page, Row
 from tap_braze_sms.ties import Tie
@@ -28,7 +29,7 @@ def page(listed: list[Row], offset: int) -> Page:
 
 def tie(*passes: list[Page]) -> Tie:
     """Give a tie that has seen these passes; none but the last may have proven it."""
-    made = Tie(INSTANT, LARGEST)
+    made = Tie(INSTANT, lambda moment: moment, LARGEST)
     for pages in passes:
         assert not made.proven
         made.judge(pages)
@@ -62,6 +63,15 @@ def follow(made: Tie, listed: list[Row]) -> int:
 def test_one_pass_over_a_list_at_rest_is_enough(newer, older):
     listed = rows(newer, moment=NEWER) + rows(20) + rows(older, moment=OLDER)
     assert tie(a_pass(*[listed] * 5)).proven
+
+
+def test_a_number_detected_twice_within_the_instant_is_two_records():
+    # The list shows microseconds, and is sorted by seconds.
+    listed = rows(20)
+    listed[7] = (INSTANT.replace("06.0", "06.5"), *listed[2][1:])
+    made = Tie(INSTANT[: times.SECOND], lambda moment: moment[: times.SECOND], LARGEST)
+    made.judge(a_pass(*[listed] * 4))
+    assert made.proven
 
 
 def test_pages_that_share_no_record_prove_nothing():
@@ -156,7 +166,7 @@ def test_an_instant_of_which_only_the_middle_was_seen_is_found_whole(seen):
 
 def test_a_pass_asks_for_the_whole_stretch_and_hardly_anything_twice():
     listed = rows(3, moment=NEWER) + rows(400) + rows(5, moment=OLDER)
-    made = Tie(INSTANT, 100)
+    made = Tie(INSTANT, lambda moment: moment, 100)
     made.judge([Page.of(listed[offset : offset + 100], offset=offset, limit=100) for offset in range(0, 408, 90)])
     asks = made.asks()
     asked = {offset + place for offset, limit in asks for place in range(limit)}
