@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import typing as t
 from pathlib import Path
 
@@ -19,17 +20,16 @@ COLUMN = "phone"
 #: Of a phone number, by E.164. More are two numbers, or something else beside one.
 MOST_DIGITS = 15
 
-
-class NumbersError(ConfigurationError):
-    """A number that is none, or a file that cannot be read. Never quotes a number."""
+# Digits and what people put between them. Neither an extension nor 15555550100.0, as which a spreadsheet writes a
+# number that it took for one: their digits are another number.
+_WRITTEN = re.compile(r"(?![0-9]+\.[0-9]+$)\+?[0-9\s()./\u2010-\u2015-]+")
 
 
 def is_number(text: object) -> bool:
     """Whether a text has the digits that make it one number."""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()):
         return False
-    number = digits(text)
-    return number.isdecimal() and len(number) <= MOST_DIGITS
+    return 0 < len(digits(text)) <= MOST_DIGITS
 
 
 def are_configured(config: Mapping[str, t.Any]) -> bool:
@@ -41,13 +41,13 @@ def asked_about(config: Mapping[str, t.Any]) -> list[str]:
     """Give every configured number once, as it was spelled first; digits decide.
 
     Raises:
-        NumbersError: names the setting and the position or line.
+        ConfigurationError: names the setting and the position or line, never the number.
     """
     spelled: dict[str, str] = {}
     for where, text in _configured(config):
         if not is_number(text):
             msg = f"{where} holds no phone number; every number has up to {MOST_DIGITS} digits, as in +15555550100"
-            raise NumbersError(msg)
+            raise ConfigurationError(msg)
         spelled.setdefault(digits(text), text)
     return list(spelled.values())
 
@@ -63,7 +63,7 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
             msg = (
                 f"phone_numbers_file: got {path!r}, which cannot be read: {error}; takes a file of numbers, one a line"
             )
-            raise NumbersError(msg) from None
+            raise ConfigurationError(msg) from None
 
 
 def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:

@@ -51,13 +51,18 @@ def _problem(state: object, stream: str, replication_key: str) -> str | None:
         return f"{stream} is kept in partitions, which this tap never wrote or no longer writes"
     if bookmark.get(KEY, replication_key) != replication_key:
         return f"{stream} has the replication key {bookmark[KEY]!r} instead of {replication_key!r}"
-    value = bookmark.get(VALUE)
+    value = _value(bookmark, replication_key)
     try:
         if value is not None:
             times.moment(value)
     except ValueError:
         return f"the bookmark of {stream} is not a time: {value!r}"
     return None
+
+
+def _value(bookmark: dict[str, t.Any], replication_key: str) -> t.Any:  # noqa: ANN401 (whatever was given)
+    """Give what a bookmark says, also one as taps wrote it before the SDK: the field's name and its value."""
+    return bookmark.get(VALUE, bookmark.get(replication_key))
 
 
 class Checkpoint:
@@ -91,7 +96,7 @@ class Checkpoint:
         self._state = state
         #: Earliest instant this run reads, inclusive.
         self.since = start
-        value = state.get(VALUE)
+        value = _value(state, replication_key)
         # What the SDK keeps beside a bookmark while a run is under way is of no use.
         state.clear()
         if value is None:

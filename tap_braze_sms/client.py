@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import json
 import re
 import time
 import typing as t
@@ -47,13 +49,12 @@ _LONG_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,3}\d){5,}")
 _ADVICE: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "it does not accept the request: {text}",
     HTTPStatus.UNAUTHORIZED: (
-        "it does not accept the API key: check api_key, that instance or api_url is the "
-        "one the key belongs to, that the key has the permission {permission}, and its "
-        "IP allowlist"
+        "it does not accept the API key: check api_key, that instance or api_url is the one the key belongs to, "
+        "that the key has the permission {permission}, and its IP allowlist"
     ),
     HTTPStatus.FORBIDDEN: (
-        "the API key may not do this: give it the permission {permission}, and check "
-        "that the workspace's SMS plan is active"
+        "the API key may not do this: give it the permission {permission}, and check that the workspace's "
+        "SMS plan is active"
     ),
     HTTPStatus.NOT_FOUND: "there is no such endpoint: check instance or api_url",
 }
@@ -156,7 +157,7 @@ class BrazeClient:
             FatalAPIError: Braze refuses, or every try failed.
         """
         request = requests.Request("POST", self._connection.url + REMOVE_PATH, json={"phone_numbers": list(phones)})
-        self._perform(request, lambda _: None, what)
+        self._perform(request, _check_success, what)
 
     def _perform(self, request: requests.Request, read: Callable[[bytes], T], what: str) -> T:
         prepared = self._session.prepare_request(request)
@@ -170,7 +171,12 @@ class BrazeClient:
             except _Again as again:
                 failure = again
             if attempt < attempts:
-                wait = max(backoff.full_jitter(next(waits)), failure.wait)
+                wait = next(waits)
+                if attempt < attempts - 1:
+                    # The last wait is taken whole: by default a run outlasts an outage of a
+                    # minute however the dice fall.
+                    wait = backoff.full_jitter(wait)
+                wait = max(wait, failure.wait)
                 told = f"{failure}; trying again in {times.duration(wait)} (try {attempt + 1} of {attempts})"
                 self._logger.warning("%s: %s", what, told)
                 self._stop.wait(wait)
@@ -196,7 +202,8 @@ class BrazeClient:
         except requests.Timeout:
             problem = f"no answer within {self._connection.request_timeout:g} s"
             raise _Again(problem) from None
-        except requests.RequestException as error:
+        # ValueError: a redirect whose address cannot be read.
+        except (requests.RequestException, ValueError) as error:
             # Never the error's own text, which quotes the query.
             cause = next((said for sign, said in _CAUSES.items() if sign in repr(error)), type(error).__name__)
             problem = f"the connection to {self._host} failed ({cause})"
@@ -254,12 +261,28 @@ class BrazeClient:
                 self._paused_until = now + wait
                 at = dt.datetime.now().astimezone() + dt.timedelta(seconds=wait)
                 self._logger.info(
-                    "Rate limit: this tap's share of the %s requests is used; pausing %s, until %s",
+                    "Rate limit: this tap's share (rate_limit_share %g) of the workspace's %s requests is used; "
+                    "pausing %s, until %s",
+                    share,
                     self._budget.limit,
                     times.duration(wait),
                     at.strftime("%H:%M:%S %Z"),
                 )
             self._stop.wait(wait)
+
+
+def _check_success(body: bytes) -> None:
+    """Take for accepted only what Braze calls so: a proxy's page has the same status.
+
+    Raises:
+        BrokenAnswerError: it is something else; ask again.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        answer = json.loads(body)
+        if isinstance(answer, dict) and answer.get("message") == "success" and not answer.get("errors"):
+            return
+    msg = 'the answer is not JSON with the message "success"'
+    raise BrokenAnswerError(msg)
 
 
 def _seconds(retry_after: str | None) -> float:

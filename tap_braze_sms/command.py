@@ -14,16 +14,17 @@ from pathlib import Path
 import click
 from singer_sdk.exceptions import ConfigurationError, DiscoveryError, InvalidInputLine, MappingError, SingerSDKError
 from singer_sdk.plugin_base import SingerCommand
+from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.stopping import Stopped
 
 #: Ends of a run that need no traceback: their message says what to do.
-_EXPLAINED = (SingerSDKError, InvalidInputLine, LoaderGoneError)
+_EXPLAINED = (SingerSDKError, InvalidInputLine, LoaderGoneError, ImportError)
 
 #: Those about the configuration, whoever found them: no record was there to be quoted.
-_IMPERSONAL = (ConfigurationError, DiscoveryError, MappingError)
+_IMPERSONAL = (ConfigurationError, DiscoveryError, MappingError, ImportError)
 
 # What a message can quote of a record: text in quotes, and words with digits.
 _QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
@@ -73,19 +74,20 @@ def discreet(error: BaseException) -> BaseException:
     return shown.with_traceback(error.__traceback__)
 
 
-class Discreet(logging.Filter):
-    """Cuts out of libraries' debug lines what can hold a number: queries, and what a stream map's filter gives."""
+class WithoutNumbers(logging.Filter):
+    """Cuts out of libraries' lines what can hold a number: queries, headers, what a stream map's filter gives."""
 
-    _personal = re.compile(r"(?<=\?)\S+|(?<=stream: ).+", re.DOTALL)
+    _personal = re.compile(r"(?<=\?)\S+|(?<=stream: ).+|(?<=unparsed data: ).+", re.DOTALL)
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = self._personal.sub("…", record.getMessage()), ()
+        record.exc_info = None
         return True
 
 
 for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry", "singer_sdk.mapper"):
-    logging.getLogger(_name).addFilter(Discreet())
+    logging.getLogger(_name).addFilter(WithoutNumbers())
 
 
 def read_object(option: str, path: str) -> dict[str, t.Any]:
@@ -109,8 +111,17 @@ def read_object(option: str, path: str) -> dict[str, t.Any]:
 
 
 class ObjectFile(click.File):
-    """A file that holds a JSON object."""
+    """A file that holds a JSON object; a catalog, if the option is called so."""
 
     @override
     def convert(self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None) -> t.Any:
-        return io.StringIO(json.dumps(read_object(str(param and param.name), value)))
+        option = str(param and param.name)
+        content = read_object(option, value)
+        try:
+            entries = Catalog.from_dict(content).streams if option == "catalog" else ()
+            if all(entry.schema.properties for entry in entries):
+                return io.StringIO(json.dumps(content))
+        except (KeyError, TypeError, AttributeError):
+            pass
+        msg = f"--catalog: got {value}, which is no Singer catalog; takes what --discover writes"
+        raise ConfigurationError(msg)

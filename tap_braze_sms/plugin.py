@@ -12,7 +12,7 @@ import threading
 import typing as t
 
 from dotenv import find_dotenv
-from singer_sdk.configuration._dict_config import parse_environment_config
+from singer_sdk.configuration._dict_config import TRUTHY, parse_environment_config
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import PluginBase
 from typing_extensions import override
@@ -29,6 +29,9 @@ if t.TYPE_CHECKING:
 
 #: Seconds after a signal when the process ends whatever it is doing.
 PATIENCE = 4.5
+
+#: Ways to write true and false in the environment.
+_BOOLEANS = (*TRUTHY, "false", "0", "no", "off")
 
 
 class BrazePlugin(PluginBase):
@@ -62,11 +65,15 @@ class BrazePlugin(PluginBase):
             variable = self._env_var_prefix + name.upper()
             try:
                 given |= parse_environment_config({"properties": {name: setting}}, self._env_var_prefix, found)
-                continue
             except UnicodeDecodeError:
                 msg = f"{found}: it is not UTF-8 text"
             except ValueError:
                 msg = f"{name}: got {os.environ[variable]!r} in {variable}, takes {settings.takes(setting)}"
+            else:
+                # The SDK takes a mistyped true for false.
+                if "boolean" not in setting.get("type", ()) or os.environ.get(variable, "on").lower() in _BOOLEANS:
+                    continue
+                msg = f"{name}: got {os.environ[variable]!r} in {variable}, takes {' or '.join(_BOOLEANS)}"
             raise ConfigurationError(msg)
         return given
 
@@ -79,7 +86,7 @@ class BrazePlugin(PluginBase):
             # Not the SDK's ConfigValidationError, of which its command makes several lines.
             msg = "; ".join(errors)
             raise ConfigurationError(msg)
-        for name in self._config.keys() - self.config_jsonschema["properties"].keys():
+        for name in sorted(self._config.keys() - self.config_jsonschema["properties"].keys()):
             self.logger.warning("There is no setting %s; it is ignored", name)
         return errors
 

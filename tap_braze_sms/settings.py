@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import fnmatch
 import itertools
+import math
 import re
 import typing as t
 from dataclasses import dataclass, fields
@@ -210,7 +211,7 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
     if not wrong:
         try:
             asked_numbers.asked_about(config)
-        except asked_numbers.NumbersError as error:
+        except ConfigurationError as error:
             return [str(error)]
     return [f"{name}: {problem}" for name, problem in wrong.items()]
 
@@ -240,10 +241,10 @@ def _plain(value: object, kinds: t.Sequence[str]) -> object:
     """Make what a number is written as (text in the environment, with a point in a file) the number that is meant."""
     if "number" in kinds and isinstance(value, str):
         with contextlib.suppress(ValueError):
-            return float(value)
-    if "integer" in kinds and isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value
+            value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # of which JSON Schema's bounds know nothing
+    return int(value) if "integer" in kinds and isinstance(value, float) and value.is_integer() else value
 
 
 def _explain(error: ValidationError) -> tuple[str, str]:
@@ -264,7 +265,9 @@ def takes(prop: dict[str, t.Any]) -> str:
     """Say in words what a setting takes."""
     if "enum" in prop:
         return "one of " + ", ".join(prop["enum"])
-    words = next((words for kind, words in _KINDS.items() if kind in prop.get("type", ())), str(prop)[:100])
+    words = next(
+        (words for kind, words in _KINDS.items() if kind in prop.get("type", ())), "what the SDK's documentation says"
+    )
     if "minLength" in prop:
         words += " that is not empty"
     if "minimum" in prop:

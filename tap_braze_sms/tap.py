@@ -32,6 +32,12 @@ class TapBrazeSMS(BrazePlugin, Tap):
     def load_state(self, state: dict[str, t.Any]) -> None:
         stream = InvalidPhoneNumbersStream
         checkpoint.check(state, stream.name, stream.replication_key)
+        if (names := state.get("bookmarks")) and stream.name not in names:
+            self.logger.warning(
+                "The state has bookmarks of %s and none of %s, which is read from start_date",
+                ", ".join(sorted(names)),
+                stream.name,
+            )
         super().load_state(state)
 
     @override

@@ -7,7 +7,7 @@ import typing as t
 from collections import Counter
 
 from singer_sdk import RecordSink, Target
-from singer_sdk.exceptions import DataError, InvalidInputLine
+from singer_sdk.exceptions import DataError, InvalidInputLine, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import TARGET_BATCH_SIZE_ROWS_CONFIG, PluginCapabilities
 from singer_sdk.io_base import SingerMessageType, SingerReader
 from typing_extensions import override
@@ -16,6 +16,7 @@ from tap_braze_sms import settings
 from tap_braze_sms.asked_numbers import is_number
 from tap_braze_sms.client import LARGEST_REMOVAL
 from tap_braze_sms.plugin import BrazePlugin
+from tap_braze_sms.progress import counted
 from tap_braze_sms.records import digits
 
 if t.TYPE_CHECKING:
@@ -30,7 +31,12 @@ KINDS = tuple(SingerMessageType)
 class DiscreetReader(SingerReader):
     """Reads messages; its errors count lines instead of quoting them."""
 
-    _line = 0
+    def __init__(self) -> None:
+        """Begin before the first line."""
+        super().__init__()
+        self._line = 0
+        #: Streams that a SCHEMA was read of.
+        self._streams: list[object] = []
 
     @override
     def deserialize_json(self, line: str) -> dict[str, t.Any]:
@@ -40,8 +46,19 @@ class DiscreetReader(SingerReader):
         except ValueError:
             message = None
         kind = message.get("type") if isinstance(message, dict) else None
-        if kind not in KINDS or (kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict)):
-            msg = f"line {self._line} of the input is no Singer message"
+        problem = None if kind in KINDS else "is no Singer message"
+        # Where these are not so, the SDK would fail with a bare KeyError or worse.
+        if kind == SingerMessageType.SCHEMA:
+            self._streams.append(message.get("stream"))
+            if not isinstance(message.get("schema"), dict) or not isinstance(message["schema"].get("properties"), dict):
+                problem = "is a SCHEMA without properties"
+        elif kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict):
+            problem = "is a RECORD without record"
+        elif kind in KINDS and kind != SingerMessageType.STATE and message.get("stream") not in self._streams:
+            msg = f"line {self._line} of the input is {kind} before the SCHEMA of its stream"
+            raise RecordsWithoutSchemaException(msg)
+        if problem:
+            msg = f"line {self._line} of the input {problem}"
             raise InvalidInputLine(msg)
         return t.cast("dict[str, t.Any]", message)
 
@@ -163,14 +180,14 @@ class TargetBrazeSMS(BrazePlugin, Target):
         self._remove_batch()
         super().process_endofpipe()
         # Which of them were on it, Braze does not say.
-        done = "would be taken off" if self.config["dry_run"] else "are off"
+        done = "Dry run, nothing is changed" if self.config["dry_run"] else "Off the list now"
         self.logger.info(
-            "%d numbers %s the list; %d repeated, %d skipped; %d requests",
-            len(self._met),
+            "%s: %s, %d repeated, %d skipped; %s",
             done,
+            counted(len(self._met), "number"),
             self._count["repeated"],
             self._count["skipped"],
-            self.client.requests,
+            counted(self.client.requests, "request"),
         )
 
     @override

@@ -356,6 +356,10 @@ BOOKMARK = {"replication_key": "invalid_detected_at", "replication_key_value": "
             {"bookmarks": {STREAM: BOOKMARK | {"replication_key_value": 1772337906}}},
             f"the bookmark of {STREAM} is not a time: 1772337906",
         ),
+        (
+            {"bookmarks": {STREAM: {"invalid_detected_at": "last tuesday"}}},
+            f"the bookmark of {STREAM} is not a time: 'last tuesday'",
+        ),
     ],
 )
 def test_a_state_that_could_only_be_misread_is_refused_in_one_line(command, simulator, config, state, problem):
@@ -397,6 +401,19 @@ def test_a_bookmark_in_any_shape_of_a_time_is_understood(config, entries, value)
     begin = dt.datetime(2026, 2, 19, 23, tzinfo=dt.timezone.utc)
     assert_exact(run, [entry for entry in entries if entry.detected_at >= begin])
     assert {len(bookmark_of(message["value"])) for message in run.of("STATE")[1:]} == {32}
+
+
+def test_a_bookmark_as_taps_wrote_it_before_the_sdk_is_taken_over(config, entries):
+    run = run_here(config, state={"bookmarks": {STREAM: {"invalid_detected_at": "2026-02-20T00:00:00Z"}}})
+    begin = dt.datetime(2026, 2, 19, 23, tzinfo=dt.timezone.utc)
+    assert_exact(run, [entry for entry in entries if entry.detected_at >= begin])
+    assert run.state["bookmarks"][STREAM].keys() == BOOKMARK.keys()
+
+
+def test_a_state_of_other_streams_alone_is_told_not_to_count(command, config):
+    run = command(NAME, config=config, state={"bookmarks": {"sms_invalid": BOOKMARK}})
+    assert run.records == run_here(config).records
+    assert f"The state has bookmarks of sms_invalid and none of {STREAM}, which is read from start_date" in run.log
 
 
 def test_a_range_that_was_read_already_is_told(command, config):

@@ -358,7 +358,7 @@ def test_at_half_the_limit_a_run_is_never_refused_pauses_and_says_so(command):
         assert len(simulator.requests) <= 10 * windows_of(simulator)
         pauses = [line for line in run.log.splitlines() if "pausing" in line]
         assert 0 < len(pauses) <= windows_of(simulator)
-        assert "this tap's share of the 20 requests is used; pausing" in pauses[0]
+        assert "this tap's share (rate_limit_share 0.5) of the workspace's 20 requests is used; pausing" in pauses[0]
 
 
 def test_requests_that_wait_for_the_first_answer_are_no_pause(command):

@@ -18,6 +18,7 @@ ALL_INSTANCES = ", ".join(INSTANCES)
 A_DATE = "takes a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 A_URL = "takes https://host, or http://localhost:port for a simulator"
 ONE_OF_TWO = "takes exactly one: an instance (US-01, US-02"
+AS_DOCUMENTED = "takes what the SDK's documentation says"
 FOREIGN = "got a text with a character that does not belong there, takes"
 
 #: Stands for: this setting is not in the configuration.
@@ -104,18 +105,18 @@ WRONG: list[tuple[dict, str]] = [
     ({"phone_numbers": "+12125550123"}, "phone_numbers: got a value of type str, takes a list of texts"),
     ({"flattening_enabled": "maybe"}, "flattening_enabled: got 'maybe', takes true or false"),
     ({"stream_maps": []}, "stream_maps: got [], takes an object"),
-    ({"stream_maps": {"__else__": "drop"}}, "stream_maps: got 'drop' at position __else__, takes {"),
+    ({"stream_maps": {"__else__": "drop"}}, f"stream_maps: got 'drop' at position __else__, {AS_DOCUMENTED}"),
     (
         {"faker_config": {"seed": []}},
-        "faker_config: got [] at position seed, takes {",
+        f"faker_config: got [] at position seed, {AS_DOCUMENTED}",
     ),
     (
         {"stream_maps": {"invalid_phone_numbers": "md5"}},
-        "stream_maps: got 'md5' at position invalid_phone_numbers, takes {",
+        f"stream_maps: got 'md5' at position invalid_phone_numbers, {AS_DOCUMENTED}",
     ),
     (
         {"faker_config": {"locale": 1}},
-        "faker_config: got 1 at position locale, takes {",
+        f"faker_config: got 1 at position locale, {AS_DOCUMENTED}",
     ),
     (
         {"batch_config": {"encoding": {"format": "xml"}, "storage": {"root": "."}}},
@@ -169,7 +170,8 @@ def environment(**variables: object) -> dict[str, str]:
         ("page_size", "", "page_size: got '' in TAP_BRAZE_SMS_PAGE_SIZE, takes a whole number from 2 to 500"),
         ("page_size", "501", "page_size: got 501, takes a whole number from 2 to 500"),
         ("rate_limit_share", "half", "rate_limit_share: got 'half', takes a number above 0 and at most 1"),
-        ("request_timeout", "inf", "request_timeout: got inf, takes a number above 0 and at most 86400"),
+        ("rate_limit_share", "nan", "rate_limit_share: got 'nan', takes a number above 0 and at most 1"),
+        ("request_timeout", "inf", "request_timeout: got 'inf', takes a number above 0 and at most 86400"),
         ("stream_maps", "{nope", "stream_maps: got '{nope' in TAP_BRAZE_SMS_STREAM_MAPS, takes an object"),
         ("end_date", "", f"end_date: got '', {A_DATE}"),
         ("instance", "US-06", f"instance: got both of instance and api_url, {ONE_OF_TWO}"),
@@ -393,3 +395,28 @@ def test_any_other_endpoint_can_be_named(given, url):
 def test_localhost_may_be_spoken_to_without_tls_by_its_name(simulator):
     run_here(config_for(simulator, api_url=f"http://localhost:{simulator.port}", start_date=_days_ago(1)))
     assert {request.status for request in simulator.requests} == {200}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"streams": [1]}',
+        '{"streams": [{"stream": "invalid_phone_numbers"}]}',
+        '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "metadata": [{}]}]}',
+        '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "metadata": 1}]}',
+        '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "schema": {}, "metadata": []}]}',
+        '{"streams": 1}',
+    ],
+)
+def test_a_catalog_that_is_none_is_told_in_one_line(command, simulator, content):
+    run = command("tap-braze-sms", config=config_for(simulator), catalog=content)
+    assert_one_line(run, simulator, f"--catalog: got {command.folder}/catalog-")
+    assert "which is no Singer catalog; takes what --discover writes" in run.log
+
+
+@pytest.mark.parametrize("text", ["ture", "y", "", "2", "True "])
+def test_a_mistyped_boolean_in_the_environment_is_not_taken_for_false(command, simulator, text):
+    config = {"api_key": SECRET, "api_url": simulator.url}
+    name = "TARGET_BRAZE_SMS_DRY_RUN"
+    run = command("target-braze-sms", "--config=ENV", config=config, env={name: text}, stdin=b"")
+    assert_one_line(run, simulator, f"dry_run: got {text!r} in {name}, takes true or 1 or yes or on or false or")

@@ -65,7 +65,7 @@ def test_120_numbers_leave_the_list_in_three_requests(simulator, listed, load):
     assert [len(post) for post in simulator.removal_posts] == [50, 50, 20]
     assert {e.phone for e in simulator.entries()} == set(listed[120:])
     assert done.messages == [{"n": 120}]
-    assert "120 numbers are off the list; 0 repeated, 0 skipped; 3 requests" in done.log
+    assert "Off the list now: 120 numbers, 0 repeated, 0 skipped; 3 requests" in done.log
 
 
 def test_a_number_goes_once_however_it_is_spelled_and_whatever_stream_names_it(simulator, listed, load):
@@ -82,7 +82,7 @@ def test_a_number_goes_once_however_it_is_spelled_and_whatever_stream_names_it(s
     assert done.code == 0, done.log
     sent = [phone for post in simulator.removal_posts for phone in post]
     assert len(sent) == len(set(sent)) == 60
-    assert "60 numbers are off the list; 4 repeated" in done.log
+    assert "Off the list now: 60 numbers, 4 repeated" in done.log
     # A batch holds different numbers, whatever streams they come from.
     assert [len(post) for post in simulator.removal_posts] == [50, 10]
 
@@ -97,7 +97,7 @@ def test_a_dry_run_posts_nothing_and_passes_no_state_on(simulator, listed, load)
     assert done.code == 0
     assert not simulator.requests
     assert done.messages == []
-    assert "70 numbers would be taken off the list" in done.log
+    assert "Dry run, nothing is changed: 70 numbers" in done.log
 
 
 def test_when_the_second_batch_is_refused_only_the_first_ones_state_is_passed_on(simulator, listed, load):
@@ -119,7 +119,21 @@ def test_when_the_second_batch_is_refused_only_the_first_ones_state_is_passed_on
     assert len(sent) == len(set(sent)) == 130
 
 
-@pytest.mark.parametrize("bad", [None, "", "n/a", 12025550100])
+@pytest.mark.parametrize("fault", ["html", "truncated", "half_json"])
+def test_an_answer_that_does_not_say_success_is_no_acceptance(simulator, load, fault):
+    # A proxy's login page comes with the status of a success.
+    simulator.behaviour.fail_next = [fault]
+    done = load(SCHEMA, record("+12025550100"), state({"n": 1}), max_attempts=1)
+    assert (done.code, done.messages) == (1, [])
+    assert "1 times in a row" in done.log
+    done = load(SCHEMA, record("+12025550100"), state({"n": 1}))
+    assert (done.code, done.messages) == (0, [{"n": 1}])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [None, "", "n/a", 12025550100, "12025550100.0", "1.2025550100E10", "+12025550100 ext 7", "١٢٠٢٥٥٥٠١٠٠"],
+)
 def test_a_value_that_is_no_number_stops_the_run_with_its_position(simulator, load, bad):
     done = load(SCHEMA, record("+12025550100"), record(bad), state({"n": 2}))
     assert done.code == 1
@@ -133,7 +147,7 @@ def test_bad_values_are_left_out_and_counted_if_a_setting_says_so(simulator, loa
     done = load(SCHEMA, *map(record, ["+12025550100", None, "", "x"]), state({"n": 4}), skip_bad_numbers=True)
     assert done.code == 0, done.log
     assert simulator.removal_posts == [["+12025550100"]]
-    assert "1 numbers are off the list; 0 repeated, 3 skipped" in done.log
+    assert "Off the list now: 1 number, 0 repeated, 3 skipped" in done.log
     assert done.messages == [{"n": 4}]
 
 
@@ -182,6 +196,8 @@ def test_a_line_that_is_no_message_is_counted_not_quoted(simulator, command, tex
     assert "Traceback" not in done.log
 
 
+TOO_EARLY = "before the SCHEMA of its stream"
+NO_RECORD = "line 2 of the input is a RECORD without record"
 ACTIVATION = {"type": "ACTIVATE_VERSION", "stream": "verified", "version": 1}
 BATCHES = {
     "type": "BATCH",
@@ -194,16 +210,30 @@ BATCHES = {
 @pytest.mark.parametrize(
     "messages, expected",
     [
-        ([record("+12025550100")], "A record for stream … was encountered before a corresponding schema."),
+        ([record("+12025550100")], f"line 1 of the input is RECORD {TOO_EARLY}"),
+        ([ACTIVATION], f"line 1 of the input is ACTIVATE_VERSION {TOO_EARLY}"),
+        ([SCHEMA, ACTIVATION | {"stream": "other"}], f"line 2 of the input is ACTIVATE_VERSION {TOO_EARLY}"),
+        ([BATCHES], f"line 1 of the input is BATCH {TOO_EARLY}"),
+        ([SCHEMA | {"schema": 5}], "line 1 of the input is a SCHEMA without properties"),
         (
             [SCHEMA, BATCHES],
             "stream verified comes as BATCH files, which this target does not read: turn batch_config off",
         ),
         ([SCHEMA, {"type": "STATE"}], "Line is missing required value key(s): {…}"),
-        ([SCHEMA, record("+12025550100") | {"record": "+12025550100"}], "line 2 of the input is no Singer message"),
-        ([SCHEMA, record("+12025550100") | {"record": None}], "line 2 of the input is no Singer message"),
+        ([SCHEMA, record("+12025550100") | {"record": "+12025550100"}], NO_RECORD),
+        ([SCHEMA, record("+12025550100") | {"record": None}], NO_RECORD),
     ],
-    ids=["early record", "batch", "state", "text for a record", "no record"],
+    ids=[
+        "early record",
+        "version",
+        "other version",
+        "early batch",
+        "bad schema",
+        "batch",
+        "state",
+        "text for a record",
+        "no record",
+    ],
 )
 def test_a_message_that_cannot_be_acted_on_ends_the_run_with_one_line(simulator, load, messages, expected):
     done = load(*messages, state({"n": 1}))
@@ -298,7 +328,7 @@ def test_a_recorded_load_is_handed_over_with_its_states(simulator, command):
         json.loads(line)["bookmarks"]["reverified"]["replication_key_value"] for line in done.stdout.splitlines()[1:]
     ]
     assert states == ["2026-03-01T00:29:00Z", "2026-03-01T01:00:00Z"]
-    assert "60 numbers are off the list; 1 repeated" in done.stderr
+    assert "Off the list now: 60 numbers, 1 repeated" in done.stderr
     assert not Run(0, b"", done.stderr).logged("WARNING")
 
 
