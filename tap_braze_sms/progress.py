@@ -27,6 +27,11 @@ LEAST_SHARE = 0.02
 _BACK_TO_AN_EMPTY_LINE = "\r\x1b[2K"
 
 
+def counted(number: int, noun: str) -> str:
+    """Say how many there are of something, as people do."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Progress(logging.Filter):
     """Tells how far some work is. Begun when made; used from one thread."""
 
@@ -97,7 +102,7 @@ class Progress(logging.Filter):
         parts = ["all read" if share >= 1 else f"{share:.0%} read"]
         if LEAST_SHARE <= share < 1:
             parts.append(f"about {times.duration(self._seconds * (1 - share) / share)} to go")
-        parts += [f"{self.records} records written", self._pace]
+        parts += [f"{counted(self.records, 'record')} written", self._pace]
         if left is not None:
             parts.append(f"{left} more before the rate limit pauses")
         return ", ".join(parts)
@@ -114,7 +119,9 @@ class Progress(logging.Filter):
     @property
     def _pace(self) -> str:
         requests = self._requests()
-        return f"{requests} requests ({requests / self._seconds:.0f} a second)"
+        # Of a moment, a rate says nothing.
+        rate = f" ({requests / self._seconds:.0f} a second)" if self._seconds >= 1 else ""
+        return counted(requests, "request") + rate
 
     def _draw(self, text: str) -> None:
         if not self._is_live:

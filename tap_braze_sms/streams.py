@@ -20,7 +20,7 @@ from tap_braze_sms.checkpoint import Checkpoint
 from tap_braze_sms.client import LARGEST_REMOVAL
 from tap_braze_sms.crew import Crew
 from tap_braze_sms.messages import LoaderGoneError
-from tap_braze_sms.progress import Progress
+from tap_braze_sms.progress import Progress, counted
 from tap_braze_sms.records import Page, PageReader, Row, digits
 from tap_braze_sms.walk import Walk
 from tap_braze_sms.windows import Planner
@@ -153,6 +153,7 @@ class BrazeStream(Stream):
     def _activate_version(self) -> None:
         if self._version_to_activate is not None:
             super()._write_activate_version_message(self._version_to_activate)
+            self.logger.info("ACTIVATE_VERSION: the loader may take away every row of %s not read now", self.name)
 
     @contextlib.contextmanager
     def _while_waiting(self, work: Callable[[], None]) -> Iterator[None]:
@@ -267,11 +268,11 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 ", ".join(sorted(reader.unknown)),
             )
         self.logger.info(
-            "Read %d records detected since %s%s: %d windows, %s",
-            progress.records,
+            "Read %s detected since %s%s: %s, %s",
+            counted(progress.records, "record"),
             times.fixed(since),
             f" and before {times.fixed(self._end)}" if self._end else "",
-            walk.windows,
+            counted(walk.windows, "window"),
             progress.summary,
         )
 
@@ -357,11 +358,13 @@ class PhoneNumberStatusStream(BrazeStream):
     def get_records(self, context: Context | None) -> Iterator[Record]:
         asked = asked_numbers.asked_about(self.config)
         calls = [functools.partial(self._look_up, asked, start) for start in range(0, len(asked), self.BATCH)]
+        listed = 0
         with self._crew() as crew, self._begun(lambda: progress.records / len(asked)) as progress:
             for batch, found, checked_at in crew.in_order(calls):
                 progress.records += len(batch)
                 for phone in batch:
                     detected_at, _, reason = found.get(digits(phone), (None, phone, None))
+                    listed += detected_at is not None
                     yield {
                         "phone": phone,
                         "is_invalid": detected_at is not None,
@@ -369,7 +372,9 @@ class PhoneNumberStatusStream(BrazeStream):
                         "invalid_detected_at": detected_at,
                         "checked_at": checked_at,
                     }
-        self.logger.info("Asked about %d numbers: %s", len(asked), progress.summary)
+        self.logger.info(
+            "Asked about %s, %d of them on the list: %s", counted(len(asked), "number"), listed, progress.summary
+        )
 
     def _look_up(self, asked: Sequence[str], start: int) -> tuple[Sequence[str], dict[str, Row], str]:
         """Give a batch of numbers, what Braze has of them, by their digits, and when it was asked."""

@@ -33,7 +33,7 @@ TAP, LOADER = "tap-braze-sms", "target-postgres"
 RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
 #: Last words of the tap after which another try would end the same way: Braze refuses, or a setting is wrong.
 FINAL = re.compile(r"answered \d{3}: |: got .*, takes ")
-SUMMARY = re.compile(r"Read (?P<records>\d+) records\b.*?\b(?P<requests>\d+) requests")
+SUMMARY = re.compile(r"Read (?P<records>\d+) records?\b.*?\b(?P<requests>\d+) requests?")
 #: A loader's error can quote the row it failed on.
 PHONE = re.compile(r"(?<![\d.])\+?\d{7,15}(?!\d)")
 
