@@ -32,6 +32,11 @@ def in_meltano(name):
     return plugin
 
 
+def own_settings(name):
+    """Give what meltano.yml says of settings, without those of the SDK's that .env must be able to give."""
+    return [s for s in in_meltano(name)["settings"] if s["name"] not in {"stream_maps", "stream_map_config"}]
+
+
 def meltano_kind(name, schema):
     """Give the kind that Meltano has for a setting of this type."""
     if "enum" in schema:
@@ -46,7 +51,7 @@ def meltano_kind(name, schema):
 @each_plugin
 def test_meltano_knows_the_settings_of_the_code(name):
     _, _, schema = PLUGINS[name]
-    documented = {setting["name"]: setting for setting in in_meltano(name)["settings"]}
+    documented = {setting["name"]: setting for setting in own_settings(name)}
     assert documented.keys() == schema["properties"].keys()
     for setting, prop in schema["properties"].items():
         expected = {

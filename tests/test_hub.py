@@ -9,7 +9,7 @@ import pytest
 import yaml
 from meltano_project import ROOT, Project, executable
 from simulator import Simulator, digits, seeded
-from test_documented import PROJECT, in_meltano
+from test_documented import PROJECT, in_meltano, own_settings
 
 KEY = "simulator-key"
 DAYS = 20
@@ -60,7 +60,7 @@ def test_the_hub_knows_the_settings_of_the_plugin(name, about):
     """The project's own as in meltano.yml, with their defaults, which the Hub shows; then the SDK's."""
     properties = about["settings"]["properties"]
     own = []
-    for setting in in_meltano(name)["settings"]:
+    for setting in own_settings(name):
         default = properties.pop(setting["name"]).get("default")
         own.append(setting if default is None else {**setting, "value": default})
     assert defined(name)["settings"] == own + [of_the_sdk(*leaf) for leaf in leaves(properties)]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
+import re
 import signal
 
 import duckdb
 import pytest
 import yaml
-from meltano_project import Project
+from meltano_project import ROOT, Project
 from simulator import Simulator, digits, seeded
 
 pytestmark = pytest.mark.timeout(240)
@@ -145,6 +147,24 @@ def test_two_workspaces_share_a_table(project, braze):
         project("run", "tap-braze-sms--eu", "target-duckdb", "tap-braze-sms--us", "target-duckdb")
         expected = [("eu", *event) for event in events(braze)] + [("us", *event) for event in events(other)]
         assert rows(project, "workspace, phone, invalid_detected_at") == expected
+
+
+def test_numbers_are_hashed_as_the_security_page_says(project, braze):
+    """The map in YAML, which keeps no null; the salt from .env."""
+    file = project.folder / "meltano.yml"
+    content = yaml.safe_load(file.read_text())
+    (map_,) = [
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", (ROOT / "SECURITY.md").read_text(), re.DOTALL)
+    ]
+    content["plugins"]["extractors"][0].setdefault("config", {}).update(map_)
+    file.write_text(yaml.safe_dump(content))
+    project.env(TAP_BRAZE_SMS_STREAM_MAP_CONFIG='{"salt": "made-up"}')
+    project("run", "tap-braze-sms", "target-duckdb")
+    with duckdb.connect(str(project.folder / "output" / "warehouse.duckdb"), read_only=True) as warehouse:
+        columns = warehouse.table("braze.invalid_phone_numbers").columns
+    assert sorted(columns) == ["invalid_detected_at", "phone_hash", "reason"]
+    hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
+    assert [value for (value,) in rows(project, "phone_hash")] == sorted(hashed)
 
 
 def test_verified_numbers_are_handed_back_and_no_others(project, braze):
