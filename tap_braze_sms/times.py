@@ -80,7 +80,7 @@ def midnight(day: dt.date) -> str:
 
 def duration(seconds: float) -> str:
     """Give a duration as people say it."""
-    for limit, unit, decimals, name in ((10, 1, 1, "s"), (90, 1, 0, "s"), (90 * 60, 60, 0, "min")):
+    for limit, unit, decimals, name in ((10, 1, 1, "s"), (120, 1, 0, "s"), (90 * 60, 60, 0, "min")):
         if seconds < limit:
             return f"{seconds / unit:.{decimals}f} {name}"
     return f"{seconds / 3600:.1f} h"

@@ -186,6 +186,15 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(command, simula
     assert str(simulator.port) not in error
 
 
+def test_a_redirect_to_what_is_no_address_is_a_fault_in_one_line(command, config):
+    with server(302, Location="http://[::1") as url:
+        run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 1})
+    assert run.code == 1
+    (error,) = run.errors
+    assert "failed (ValueError)" in error
+    assert "Traceback" not in run.log
+
+
 @pytest.mark.parametrize(
     "body, said",
     [

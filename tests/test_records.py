@@ -143,6 +143,8 @@ def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(b
         body(entry())[:-1],
         body(entry(), entry())[:100],
         b"1" * 5000,
+        b'{"sms": ' + b"[" * 100_000,
+        b'{"sms": [' + b'{"x":' * 100_000,
     ],
 )
 def test_an_answer_without_a_list_is_broken_and_not_quoted(broken):

@@ -155,7 +155,7 @@ def test_what_is_no_time_is_said_so_without_quoting_it(text):
 
 @pytest.mark.parametrize(
     "seconds, said",
-    [(0.04, "0.0 s"), (9.5, "9.5 s"), (10, "10 s"), (89, "89 s"), (90, "2 min"), (3015, "50 min"), (9000, "2.5 h")],
+    [(0.04, "0.0 s"), (9.5, "9.5 s"), (10, "10 s"), (90, "90 s"), (120, "2 min"), (3015, "50 min"), (9000, "2.5 h")],
 )
 def test_durations_are_said_as_people_say_them(seconds, said):
     assert times.duration(seconds) == said
