@@ -19,9 +19,20 @@ MELTANO_DEV: list[str | Path] = [MELTANO, "--environment", "dev"]
 LOADER = PROJECT / ".meltano" / "loaders" / "target-duckdb" / "venv" / "bin" / "target-duckdb"
 FOLDER = PROJECT / "output" / "bench" / "loading"
 
+#: The loader, telling afterwards how long it was there, and how much of that it worked: the rest it waited for lines.
+TIMED = """\
+#!{python}
+import json, time
+began = time.monotonic()
+from target_duckdb import main
+main()
+with open({times!r}, "w") as file:
+    json.dump({{"loader_wall": time.monotonic() - began, "loader_works": time.thread_time()}}, file)
+"""
+
 
 def measured(url: str, start: dt.date, messages: Path, environment: dict[str, str]) -> dict[str, dict[str, t.Any]]:
-    """Return of each the seconds, those of CPU, and the rows it loaded."""
+    """Return of each the seconds, those of CPU, those of the loader, and the rows it loaded."""
     if not MELTANO.exists() or not LOADER.exists():
         sys.exit("--meltano needs the demo's environment: run `make demo` before")
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -40,9 +51,12 @@ def measured(url: str, start: dt.date, messages: Path, environment: dict[str, st
     }
     environment = {**environment, **settings, "NO_COLOR": "1"}
     tap = PROJECT / ".meltano" / "extractors" / "tap-braze-sms" / "venv" / "bin" / "tap-braze-sms"
-    load = f"{LOADER} --config {FOLDER / 'loader.json'}"
+    times = FOLDER / "loader_times.json"
+    loader_script = FOLDER / "target-duckdb"
+    script(loader_script, TIMED.format(python=LOADER.with_name("python"), times=str(times)))
+    load = f"{loader_script} --config {FOLDER / 'loader.json'}"
     shell = ["/usr/bin/env", "bash", "-o", "pipefail", "-c"]
-    project = installed(messages)
+    project = installed(messages, loader_script)
 
     def measured_in_project(name: str, command: list[str | Path]) -> dict[str, t.Any]:
         output, log = FOLDER / f"{name}.out", FOLDER / f"{name}.log"
@@ -64,23 +78,34 @@ def measured(url: str, start: dt.date, messages: Path, environment: dict[str, st
     for name, command in jobs.items():
         warehouse.unlink(missing_ok=True)
         result = measured_in_project(name, command)
-        found[name] = {"wall": result["wall"], "cpu": result["cpu"], "written": rows(warehouse)}
+        found[name] = {
+            "wall": result["wall"],
+            "cpu": result["cpu"],
+            "written": rows(warehouse),
+            **json.loads(times.read_text()),
+        }
     return found
 
 
-def installed(messages: Path) -> Path:
-    """Make a Meltano project that has the tap as users have it, and one that prints what the tap has written before."""
+def script(path: Path, text: str) -> None:
+    """Write a file that can be run."""
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def installed(messages: Path, loader: Path) -> Path:
+    """Make a Meltano project of the tap as users have it, one that prints what it wrote before, and this loader."""
     project = FOLDER / "project"
     (project / ".meltano").mkdir(parents=True)
     for kind in ("extractors", "loaders"):
         (project / ".meltano" / kind).symlink_to(PROJECT / ".meltano" / kind)
     replay = project / "replay"
-    replay.write_text(f'#!/bin/sh\nexec cat "{messages}"\n')
-    replay.chmod(0o755)
+    script(replay, f'#!/bin/sh\nexec cat "{messages}"\n')
     plugin = f"  - {{name: tap-recorded, namespace: tap_recorded, executable: {replay}}}\n"
     whole = (PROJECT / "meltano.yml").read_text().replace("  extractors:\n", "  extractors:\n" + plugin, 1)
     # Of an editable plugin, Meltano asks the catalog before each run.
-    (project / "meltano.yml").write_text(whole.replace("pip_url: -e .", "pip_url: tap-braze-sms"))
+    whole = whole.replace("pip_url: -e .", "pip_url: tap-braze-sms")
+    (project / "meltano.yml").write_text(whole.replace("executable: target-duckdb", f"executable: {loader}"))
     return project
 
 

@@ -94,8 +94,10 @@ NOTES = {
     ),
     "loading_local": (
         "The tap's messages go to a file; the loader alone reads them from there, without Meltano and with it: what "
-        "Meltano itself takes, to start and to carry each line. All share the machine's cores; *CPU s* is of all "
-        "processes of a row, without the simulator's.\n"
+        "Meltano itself takes, to start and to carry each line. The seconds, again, in three parts: *before and after "
+        "the loader* is Meltano, which starts and ends; the *loader waits* until the tap has started and for lines; "
+        "the *loader works*. All share the machine's cores; *CPU s* is of all processes of a row, without the "
+        "simulator's.\n"
     ),
     "loading": (
         "target-duckdb loads 100,000 records at once; until it has them it only collects. Of so many, the time that "
@@ -168,6 +170,11 @@ def waste(runs: Runs) -> str:
     return f"{median(run['requests'] / (run['records'] / PAGE_SIZE) for run in runs):.2f}"
 
 
+def of_loader(spent: Callable[[dict[str, t.Any]], float]) -> Callable[[Runs], str]:
+    """Return a column: seconds that have to do with the loader; nothing where there was none."""
+    return lambda runs: f"{max(0, median(map(spent, runs))):.1f}" if all("loader_wall" in run for run in runs) else ""
+
+
 Column: t.TypeAlias = "tuple[str, Callable[[Runs], str]]"
 OUTCOME: tuple[Column, ...] = (
     ("lost", lambda runs: worst(runs, "lost")),
@@ -212,7 +219,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         ("requests", lambda runs: f"{middle(runs, 'requests'):,.0f}"),
         *OUTCOME,
     ),
-    **dict.fromkeys(LOADING, (("seconds", seconds), CPU, ("records", lambda runs: f"{middle(runs, 'written'):,.0f}"))),
+    **dict.fromkeys(
+        LOADING,
+        (
+            ("seconds", seconds),
+            ("before and after the loader", of_loader(lambda run: run["wall"] - run["loader_wall"])),
+            ("loader waits", of_loader(lambda run: run["loader_wall"] - run["loader_works"])),
+            ("loader works", of_loader(lambda run: run["loader_works"])),
+            CPU,
+            ("records", lambda runs: f"{middle(runs, 'written'):,.0f}"),
+        ),
+    ),
 }
 
 

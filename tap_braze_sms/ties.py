@@ -10,10 +10,9 @@ with the next, so that no removal opened a hole between them. The instant is pro
   records as its stretch has positions: nothing moved, then;
 - what two passes share stands in the same order, and so does what one of them met twice: ties
   keep their order, then, and a pass that is linked has them all, whatever is removed. Servers
-  that each keep an order of their own can take turns so that this only seems so, thus that
-  pass must also have found at least as many records as its stretch has positions, from the
-  later of the two places where the passes saw it begin: whatever came or left above it, no
-  more can be told;
+  that take turns, each with an order of its own, can look the same. So such a pass counts
+  only if it found as many records as its stretch has positions, which begins where the later
+  of the two passes saw it begin: arrivals above move it down meanwhile;
 - the stretch lies where it lay in the pass before, the passes since it lies there together
   found as many records as it has positions, and a further one nothing new: only places
   were changed, then.
