@@ -11,7 +11,7 @@ import os
 import threading
 import typing as t
 
-from dotenv import find_dotenv
+from dotenv import find_dotenv, load_dotenv
 from singer_sdk.configuration._dict_config import TRUTHY, parse_environment_config
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import PluginBase
@@ -59,22 +59,28 @@ class BrazePlugin(PluginBase):
         # version 0.54 (meltano/sdk#3769).
         self.append_builtin_config(self.config_jsonschema)
         found = find_dotenv(usecwd=True) or os.devnull
+        try:
+            load_dotenv(found, override=True)
+        except UnicodeDecodeError:
+            msg = f"{found}: it is not UTF-8 text"
+            raise ConfigurationError(msg) from None
         given: dict[str, t.Any] = {}
         # One after the other, as the SDK does not say which of them it could not read.
         for name, setting in self.config_jsonschema["properties"].items():
             variable = self._env_var_prefix + name.upper()
+            if (text := os.environ.get(variable)) is None:
+                continue
+            is_boolean = "boolean" in setting.get("type", ())
+            # The SDK takes a mistyped true for false.
+            is_read = not is_boolean or text.lower() in _BOOLEANS
+            takes = " or ".join(_BOOLEANS) if is_boolean else settings.takes(setting)
             try:
-                given |= parse_environment_config({"properties": {name: setting}}, self._env_var_prefix, found)
-            except UnicodeDecodeError:
-                msg = f"{found}: it is not UTF-8 text"
+                given |= parse_environment_config({"properties": {name: setting}}, self._env_var_prefix, os.devnull)
             except ValueError:
-                msg = f"{name}: got {os.environ[variable]!r} in {variable}, takes {settings.takes(setting)}"
-            else:
-                # The SDK takes a mistyped true for false.
-                if "boolean" not in setting.get("type", ()) or os.environ.get(variable, "on").lower() in _BOOLEANS:
-                    continue
-                msg = f"{name}: got {os.environ[variable]!r} in {variable}, takes {' or '.join(_BOOLEANS)}"
-            raise ConfigurationError(msg)
+                is_read = False
+            if not is_read:
+                msg = f"{name}: got {text!r} in {variable}, takes {takes}"
+                raise ConfigurationError(msg)
         return given
 
     @override

@@ -8,12 +8,9 @@ import sys
 import time
 import typing as t
 
-from tap_braze_sms import times
+from typing_extensions import Self, override
 
-if sys.version_info >= (3, 12):
-    from typing import Self, override
-else:
-    from typing_extensions import Self, override
+from tap_braze_sms import times
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable

@@ -84,6 +84,13 @@ def test_every_unknown_field_is_noted_once_whenever_it_comes():
     assert reader.unknown == {"carrier", "country", 'odd "name"'}
 
 
+def test_fields_that_never_end_are_read_all_the_same():
+    reader = PageReader()
+    for number in range(100):
+        assert reader.rows(body(entry(**{f"field {number}": number}))) == [(FIXED, PHONE, "deactivated")]
+    assert len(reader.unknown) > 50
+
+
 # Records that cannot be used
 
 
