@@ -107,6 +107,11 @@ ANSWERS = {
 
 #: target-duckdb does not mark what left the list, so there …0004 is still on it.
 ANSWERS_OF_DUCKDB = ANSWERS | {
+    "left_the_list.sql": """
+        phone,invalid_detected_at,reason
+        15550100003,2026-03-01 08:00:00,provider_error
+        15550100004,2026-03-02 10:00:00,invalid_format
+    """,
     "current_list.sql": """
         phone,invalid_detected_at,reason
         15550100003,2026-04-01 09:30:00,deactivated
@@ -140,9 +145,9 @@ def entries(rows):
 
 @pytest.fixture(scope="module")
 def messages(launch, tmp_path_factory):
-    """What the tap wrote for the loader: incremental runs, and between them a full one."""
+    """What each run of the tap wrote for the loader: incremental ones, and between them a full one."""
     tap = Command(tmp_path_factory.mktemp("tap"), launch)
-    written = b""
+    written = []
     try:
         for rows, full in ((HISTORY, False), (LISTED, True), (SINCE, False)):
             with Simulator(entries(rows), api_key=KEY) as braze:
@@ -150,17 +155,17 @@ def messages(launch, tmp_path_factory):
                 catalog = TapBrazeSMS(config=config).catalog_dict
                 catalog["streams"] = [stream for stream in catalog["streams"] if stream["stream"] == TABLE]
                 catalog["streams"][0]["replication_method"] = "FULL_TABLE" if full else "INCREMENTAL"
-                written += tap("tap-braze-sms", config=config, catalog=catalog).out
+                written.append(tap("tap-braze-sms", config=config, catalog=catalog).out)
     finally:
         tap.end()
     return written
 
 
-def load(loader, messages, folder, **config):
+def load(loader, runs, folder, **config):
     file = folder / "config.json"
     file.write_text(json.dumps({"default_target_schema": "braze", **config}))
     command = [executable("loaders", loader), "--config", file]
-    done = subprocess.run(command, input=messages, capture_output=True, check=False)
+    done = subprocess.run(command, input=b"".join(runs), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
 
 
@@ -177,10 +182,14 @@ def test_every_query_answers_on_duckdb(messages, tmp_path, monkeypatch):
     warehouse = str(tmp_path / "warehouse.duckdb")
     load("target-duckdb", messages, tmp_path, filepath=warehouse, add_metadata_columns=False)
 
+    full = str(tmp_path / "full.duckdb")
+    load("target-duckdb", messages[1:2], tmp_path, filepath=full, add_metadata_columns=False)
+
     monkeypatch.chdir(tmp_path)
     Path("output").mkdir()
     answers = {}
     with duckdb.connect(warehouse, read_only=True) as connection:
+        connection.execute(f"ATTACH '{full}' AS full_run (READ_ONLY)")
         connection.execute(f"SET TIME ZONE '{ZONE}'")
         connection.execute("CREATE TEMP TABLE customers (customer_id int, phone text, phone_verified_at timestamptz)")
         connection.executemany("INSERT INTO customers VALUES ($1, $2, $3)", CUSTOMERS)
