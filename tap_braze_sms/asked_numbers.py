@@ -13,19 +13,23 @@ from tap_braze_sms.records import digits
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import TypeGuard
 
 #: The column of a CSV file that holds the number.
 COLUMN = "phone"
+
+#: What may stand between the columns.
+SEPARATORS = ",;\t"
 
 #: Of a phone number, by E.164. More are two numbers, or something else beside one.
 MOST_DIGITS = 15
 
 # Digits and what people put between them. Neither an extension nor 15555550100.0, as which a spreadsheet writes a
 # number that it took for one: their digits are another number.
-_WRITTEN = re.compile(r"(?![0-9]+\.[0-9]+$)\+?[0-9\s()./\u2010-\u2015-]+")
+_WRITTEN = re.compile(r"(?![0-9]+\.[0-9]+$)\+?\s*\(?[0-9][0-9\s()./\u2010-\u2015-]*")
 
 
-def is_number(text: object) -> bool:
+def is_number(text: object) -> TypeGuard[str]:
     """Whether a text has the digits that make it one number."""
     if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()):
         return False
@@ -68,15 +72,22 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
 
 def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:
     """Give line number and number of each line, or of each row with a `phone` column."""
-    rows = csv.reader(file, strict=True)
+    head = next((line for line in file if line.strip()), "")
+    file.seek(0)
+    # A spreadsheet separates by what the decimal comma of its country leaves free.
+    separator = next((sign for sign in SEPARATORS if COLUMN in _names(head.split(sign))), ",")
+    rows = csv.reader(file, strict=True, delimiter=separator)
     filled = (row for row in rows if any(cell.strip() for cell in row))
     column: int | None = None
     for index, row in enumerate(filled):
-        names = [cell.strip().lower() for cell in row]
-        if index == 0 and COLUMN in names:
-            column = names.index(COLUMN)
+        if index == 0 and COLUMN in _names(row):
+            column = _names(row).index(COLUMN)
         elif column is None:
             # A plain line may hold commas of its own; a number never does.
             yield rows.line_num, ",".join(row).strip()
         else:
             yield rows.line_num, row[column].strip() if column < len(row) else ""
+
+
+def _names(cells: list[str]) -> list[str]:
+    return [cell.strip().strip('"').lower() for cell in cells]

@@ -147,6 +147,8 @@ class TargetBrazeSMS(BrazePlugin, Target):
             DataError: the value is no phone number.
         """
         self._count["records"] += 1
+        if type(phone) is int:  # a column of numbers
+            phone = str(phone)
         if not is_number(phone):
             if not self.config["skip_bad_numbers"]:
                 msg = (
@@ -156,7 +158,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
                 raise DataError(msg)
             self._count["skipped"] += 1
             return
-        number = digits(str(phone))
+        number = digits(phone)
         if number in self._met:
             self._count["repeated"] += 1
             return

@@ -75,6 +75,8 @@ def test_the_reason_setting_does_not_make_other_numbers_look_valid(simulator, co
         "name,phone,city\nA,+12025550100,X\n\nB,12025550101,\nC,+1 202 555 0102,Z\n",
         'Phone\n"+12025550100"\n12025550101\n+1 202 555 0102\n',
         "\ufeffphone\r\n+12025550100\r\n12025550101\r\n+1 202 555 0102\r\n",
+        '\n"Name";"Phone";"paid"\nA;+12025550100;1,5\n"B;C";12025550101;2\nD;+1 202 555 0102;\n',
+        "paid\tphone\n1,5\t+12025550100\n2\t12025550101\n\t+1 202 555 0102\n",
     ],
 )
 def test_numbers_come_from_plain_lines_or_a_csv_column(simulator, command, tmp_path, text):

@@ -132,7 +132,10 @@ def test_an_answer_that_does_not_say_success_is_no_acceptance(simulator, load, f
 
 @pytest.mark.parametrize(
     "bad",
-    [None, "", "n/a", 12025550100, "12025550100.0", "1.2025550100E10", "+12025550100 ext 7", "١٢٠٢٥٥٥٠١٠٠"],
+    [
+        *(None, "", "n/a", True, 12025550100.5, -12025550100),
+        *("12025550100.0", "1.2025550100E10", "+12025550100 ext 7", "١٢٠٢٥٥٥٠١٠٠"),
+    ],
 )
 def test_a_value_that_is_no_number_stops_the_run_with_its_position(simulator, load, bad):
     done = load(SCHEMA, record("+12025550100"), record(bad), state({"n": 2}))
@@ -141,6 +144,12 @@ def test_a_value_that_is_no_number_stops_the_run_with_its_position(simulator, lo
     assert "2025550100" not in done.log
     assert done.messages == []
     assert not simulator.removal_posts
+
+
+def test_a_number_may_come_as_a_number(simulator, load):
+    done = load(SCHEMA, *map(record, ["+12025550100", 12025550100, 12025550101]))
+    assert done.code == 0, done.log
+    assert simulator.removal_posts == [["+12025550100", "+12025550101"]]
 
 
 def test_bad_values_are_left_out_and_counted_if_a_setting_says_so(simulator, load):
