@@ -83,31 +83,38 @@ class Entry(t.NamedTuple):
         return f'{{"phone":{_quoted(self.phone)},"invalid_detected_at":{_quoted(self.spelled)}{reason}}}'.encode()
 
 
+def field(meaning: str, **default: t.Any) -> t.Any:
+    """Declare a field of Behaviour, and what its option says."""
+    return dataclasses.field(metadata={"meaning": meaning}, **default)
+
+
 @dataclasses.dataclass
 class Behaviour:
     """How the simulator behaves; read anew for each request, so it can be changed while it serves."""
 
-    latency: float = 0.0  #: seconds before an answer
-    end_inclusive: bool = False  #: end_date means the end of that day, not its midnight
-    clock_offset: float = 0.0  #: seconds by which Braze's clock is ahead of ours
-    rate_limit: int = 250_000
-    rate_window: float = 3600.0  #: seconds; windows begin at its multiples
-    header_case: str = "canonical"  #: or "lower", "upper"
-    removals_per_page: float = 0.0  #: moves expected just before a page is built
-    insertions_per_page: float = 0.0  #: detected now: on top of the list
-    late_insertions_per_page: float = 0.0  #: somewhere in the range of the first entries
-    shuffle_ties: bool = False  #: entries of one instant change places before every page
-    protect: set[str] = dataclasses.field(default_factory=set)  #: digits that random removals never take
-    fault_rate: float = 0.0  #: share of requests that meet one of fault_kinds
-    fault_kinds: tuple[str, ...] = (
-        *("500", "502", "503", "202"),
-        *("html", "reset", "truncated", "half_json", "no_sms", "slow"),
+    latency: float = field("seconds before an answer", default=0.0)
+    end_inclusive: bool = field("end_date means the end of that day, not its midnight", default=False)
+    clock_offset: float = field("seconds by which Braze's clock is ahead of ours", default=0.0)
+    rate_limit: int = field("requests in a window", default=250_000)
+    rate_window: float = field("seconds; windows begin at its multiples", default=3600.0)
+    header_case: str = field("of X-RateLimit-…: canonical, lower or upper", default="canonical")
+    removals_per_page: float = field("removals expected just before a page is built", default=0.0)
+    insertions_per_page: float = field("insertions expected then, detected now: on top of the list", default=0.0)
+    late_insertions_per_page: float = field(
+        "insertions expected then, somewhere in the range of the first entries", default=0.0
     )
-    fail_next: list[str] = dataclasses.field(default_factory=list)  #: consumed before any random fault
-    down: bool = False  #: connections are dropped without an answer
-    hang_seconds: float = 3600.0
-    retry_after: str | None = None  #: sent with 429 and 503
-    refuse_reasons: bool = True  #: an unknown reason is a 400
+    shuffle_ties: bool = field("entries of one instant change places before every page", default=False)
+    protect: set[str] = field("digits that random removals never take", default_factory=set)  # noqa: RUF009
+    fault_rate: float = field("share of requests that meet one of fault_kinds", default=0.0)
+    fault_kinds: tuple[str, ...] = field(
+        f"statuses, {', '.join((*LOST_FAULTS, *ANSWER_FAULTS))}",
+        default=("500", "502", "503", "202", "html", "reset", "truncated", "half_json", "no_sms", "slow"),
+    )
+    fail_next: list[str] = field("faults of the next requests, before any random one", default_factory=list)  # noqa: RUF009
+    down: bool = field("connections are dropped without an answer", default=False)
+    hang_seconds: float = field("how long a request that hangs does", default=3600.0)
+    retry_after: str | None = field("sent with 429 and 503", default=None)
+    refuse_reasons: bool = field("an unknown reason is a 400", default=True)
 
     def change(self, values: dict[str, t.Any]) -> None:
         """Set several fields at once: all of them, or none and a ValueError."""
@@ -937,15 +944,21 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--burst-share", type=float, default=0.0, help="share of the records on one day")
     parser.add_argument("--ties", type=float, default=0.02, help="share of the records with their neighbour's time")
     parser.add_argument("--latency-ms", type=float, default=0.0)
-    group = parser.add_argument_group("behaviour")
-    for name, default in DEFAULTS.items():
-        flag = "--" + name.replace("_", "-")
+    how = f"also while it serves: GET {CONTROL_PATH} shows it, PATCH {CONTROL_PATH}/behaviour changes it"
+    group = parser.add_argument_group("behaviour", how)
+    for declared in dataclasses.fields(Behaviour):
+        default = DEFAULTS[declared.name]
+        shown = " ".join(default) if isinstance(default, tuple) else default
+        told = declared.metadata["meaning"] + (f" ({shown})" if shown else "")
+        options: dict[str, t.Any] = {"default": argparse.SUPPRESS, "help": told}
         if isinstance(default, bool):
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS)
+            options["action"] = argparse.BooleanOptionalAction
         elif isinstance(default, (list, tuple, set)):
-            group.add_argument(flag, nargs="+", default=argparse.SUPPRESS)
-        elif name != "latency":
-            group.add_argument(flag, type=str if default is None else type(default), default=argparse.SUPPRESS)
+            options |= {"nargs": "+", "metavar": "VALUE"}
+        else:
+            options |= {"type": str if default is None else type(default), "metavar": "VALUE"}
+        if declared.name != "latency":
+            group.add_argument("--" + declared.name.replace("_", "-"), **options)
     return parser.parse_args()
 
 
