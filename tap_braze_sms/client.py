@@ -15,18 +15,18 @@ import backoff
 import requests
 from requests.adapters import HTTPAdapter
 from singer_sdk.authenticators import BearerTokenAuthenticator
-from singer_sdk.exceptions import FatalAPIError
+from singer_sdk.exceptions import DataError, FatalAPIError
 
 from tap_braze_sms import times
 from tap_braze_sms.limiter import LONGEST_WAIT as LONGEST_HOLD
 from tap_braze_sms.limiter import MARGIN, budget_of
 from tap_braze_sms.records import BrokenAnswerError
+from tap_braze_sms.settings import url_of
 
 if t.TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from tap_braze_sms.settings import Connection
     from tap_braze_sms.stopping import Stop
 
 T = t.TypeVar("T")
@@ -44,6 +44,12 @@ FIRST_WAIT, WAIT_BASE, LONGEST_WAIT = 0.5, 4, 90
 ERROR_TEXT = 200
 
 _LONG_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,3}\d){5,}")
+
+#: What an answer means that asking again may change; those from 500 on are Braze's errors.
+_PASSING: dict[int, str] = {
+    HTTPStatus.ACCEPTED: "Braze only queued the request",
+    HTTPStatus.TOO_MANY_REQUESTS: "Braze says the rate limit is reached",
+}
 
 #: What to do about an answer that asking again would not change.
 _ADVICE: dict[int, str] = {
@@ -87,68 +93,56 @@ class BrazeClient:
 
     def __init__(
         self,
-        connection: Connection,
+        config: Mapping[str, t.Any],
         *,
         stop: Stop,
         logger: logging.Logger,
         user_agent: str,
-        parallel: int = 1,
     ) -> None:
         """Prepare a client.
 
         Args:
-            connection: How to speak with Braze.
+            config: Validated settings.
             stop: Ends every wait when it is set.
             logger: Takes retries and pauses.
             user_agent: Names this program to Braze.
-            parallel: Requests under way at once; as many connections are kept.
         """
         self.requests = 0
-        self._connection = connection
-        self._host = urlsplit(connection.url).netloc
-        self._budget = budget_of(connection.url, connection.api_key)
+        self._config = config
+        self._url = url_of(config)
+        self._host = urlsplit(self._url).netloc
+        self._budget = budget_of(self._url, config["api_key"])
         self._stop = stop
         self._logger = logger
         self._paused_until = 0.0
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
         # As `auth`, not as a header: a netrc entry for the host would replace it there.
-        self._session.auth = BearerTokenAuthenticator(token=connection.api_key)
-        adapter = HTTPAdapter(pool_maxsize=parallel)
+        self._session.auth = BearerTokenAuthenticator(token=config["api_key"])
+        adapter = HTTPAdapter(pool_maxsize=config.get("max_parallel_requests", 1))
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         # Proxies and certificates from the environment, looked up once.
-        self._settings = self._session.merge_environment_settings(
-            connection.url, {}, stream=False, verify=None, cert=None
-        )
+        self._settings = self._session.merge_environment_settings(self._url, {}, stream=False, verify=None, cert=None)
 
     @property
     def requests_left(self) -> int | None:
         """Requests that this plugin may still make before the rate limit's reset; None: not known yet."""
-        return self._budget.left(self._connection.rate_limit_share)
+        return self._budget.left(self._config["rate_limit_share"])
 
-    def get(self, params: Sequence[tuple[str, str | int]], read: Callable[[bytes], T], *, what: str) -> T:
+    def get(self, params: Mapping[str, object], read: Callable[[bytes], T], *, what: str) -> T:
         """Ask for the list.
 
         Args:
-            params: Of the query.
+            params: Of the query; those that are None are left out.
             read: Turns the body into the result.
             what: Names the request in messages.
 
         Raises:
             FatalAPIError: Braze refuses, or every try failed.
         """
-        request = requests.Request("GET", self._connection.url + LIST_PATH, params=list(params))
+        request = requests.Request("GET", self._url + LIST_PATH, params=params)
         return self._perform(request, read, what)
-
-    def look_up(self, phones: Sequence[str], read: Callable[[bytes], T], *, what: str) -> T:
-        """Ask which of some numbers are on the list.
-
-        Raises:
-            FatalAPIError: Braze refuses, or every try failed.
-        """
-        asked: list[tuple[str, str | int]] = [("phone_numbers[]", phone) for phone in phones]
-        return self.get([*asked, ("limit", LARGEST_PAGE)], read, what=what)
 
     def remove(self, phones: Sequence[str], *, what: str) -> None:
         """Take numbers, 50 at most, off the list; those not on it are no error.
@@ -156,14 +150,14 @@ class BrazeClient:
         Raises:
             FatalAPIError: Braze refuses, or every try failed.
         """
-        request = requests.Request("POST", self._connection.url + REMOVE_PATH, json={"phone_numbers": list(phones)})
+        request = requests.Request("POST", self._url + REMOVE_PATH, json={"phone_numbers": list(phones)})
         self._perform(request, _check_success, what)
 
     def _perform(self, request: requests.Request, read: Callable[[bytes], T], what: str) -> T:
         prepared = self._session.prepare_request(request)
         waits = backoff.expo(base=WAIT_BASE, factor=FIRST_WAIT, max_value=LONGEST_WAIT)
         next(waits)  # primes the generator
-        attempts = self._connection.max_attempts
+        attempts = self._config["max_attempts"]
         failure = _Again("no try was made")
         for attempt in range(1, attempts + 1):
             try:
@@ -193,14 +187,14 @@ class BrazeClient:
         try:
             response = self._session.send(
                 prepared,
-                timeout=self._connection.request_timeout,
+                timeout=self._config["request_timeout"],
                 # A redirect would carry the key to an address nobody configured.
                 allow_redirects=False,
                 **self._settings,
             )
             headers = response.headers
         except requests.Timeout:
-            problem = f"no answer within {self._connection.request_timeout:g} s"
+            problem = f"no answer within {self._config['request_timeout']:g} s"
             raise _Again(problem) from None
         # ValueError: a redirect whose address cannot be read.
         except (requests.RequestException, ValueError) as error:
@@ -215,6 +209,9 @@ class BrazeClient:
             return read(response.content)
         except BrokenAnswerError as error:
             raise _Again(str(error)) from None
+        except DataError as error:
+            msg = f"{what}: {error}"
+            raise DataError(msg) from None
 
     def _judge(self, response: requests.Response, what: str) -> None:
         """Raise unless the answer is a success."""
@@ -222,15 +219,10 @@ class BrazeClient:
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return
         wait = _seconds(response.headers.get("Retry-After"))
-        problem = ""
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            problem = "Braze says the rate limit is reached (429)"
             wait = self._budget.refuse(wait, time.monotonic())
-        elif status == HTTPStatus.ACCEPTED:
-            problem = "Braze only queued the request (202)"
-        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            problem = f"Braze had an error ({status})"
-        if problem:
+        if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            problem = f"{_PASSING.get(status, 'Braze had an error')} ({status})"
             raise _Again(problem, wait)
         if response.is_redirect:
             advice = "it points elsewhere, where the API key is not sent: check instance or api_url"
@@ -250,11 +242,11 @@ class BrazeClient:
         except (ValueError, AttributeError, TypeError):
             words = []
         text = " ".join("; ".join(filter(None, words)).split())
-        text = text.replace(self._connection.api_key, "[api_key]")
+        text = text.replace(self._config["api_key"], "[api_key]")
         return _LONG_NUMBER.sub("[number]", text)[:ERROR_TEXT] or "without saying why"
 
     def _wait_for_budget(self) -> None:
-        share = self._connection.rate_limit_share
+        share = self._config["rate_limit_share"]
         while (wait := self._budget.take(now := time.monotonic(), share)) > 0:
             # What only waits for a first answer to tell the limit is no pause.
             if wait > MARGIN and now + wait > self._paused_until + 1:

@@ -1,110 +1,130 @@
-"""The crew: threads that make requests for one thread that decides."""
+"""The crew: threads that make requests, and decide under one lock what to ask next.
+
+They read on by themselves while the thread that emits waits for a slow loader.
+"""
 
 from __future__ import annotations
 
-import queue
+import contextlib
+import functools
 import threading
 import typing as t
 from concurrent.futures import Future
+
+from tap_braze_sms.stopping import SLICE
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tap_braze_sms.stopping import Stop
 
-Task = t.TypeVar("Task")
+    #: Makes a request without the lock, and takes in what came of it under the lock.
+    Task = tuple[Callable[[], t.Any], Callable[[Future[t.Any]], object]]
+
 Result = t.TypeVar("Result")
 
 
-class Crew(t.Generic[Task, Result]):
-    """A bounded number of calls under way; begun with `with`, and ended with it."""
+class Crew:
+    """A bounded number of requests under way."""
 
-    def __init__(self, size: int, stop: Stop, before_waiting: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, size: int, stop: Stop, while_waiting: Callable[[], None] = lambda: None) -> None:
         """Prepare a crew.
 
         Args:
-            size: Most calls under way at once.
+            size: Most requests under way at once.
             stop: Ends every wait when it is set.
-            before_waiting: Called before every wait for an answer; may itself submit and receive.
+            while_waiting: Called before every wait, and again and again during it.
         """
         self.size = size
-        self.under_way = 0
-        self._received = 0
-        self._stop = stop
-        self._before_waiting = before_waiting
-        self._calls: queue.SimpleQueue[tuple[Task, Callable[[], Result]] | None] = queue.SimpleQueue()
-        self._answers: queue.SimpleQueue[tuple[Task, Future[Result]] | None] = queue.SimpleQueue()
+        self.stop = stop
+        self._changed = threading.Condition()
+        #: Threads that found nothing to do since the last change.
+        self._idle = 0
+        self._while_waiting = while_waiting
+        self._is_over = False
+        #: Of deciding, not of a request: a bug, which must not leave everyone waiting.
+        self._failure: BaseException | None = None
 
-    def __enter__(self) -> Crew[Task, Result]:
-        """Begin."""
-        answers = self._answers
-        self._stop.on_set(lambda: answers.put(None))  # wakes whoever waits
+    @contextlib.contextmanager
+    def change(self) -> Iterator[None]:
+        """Hold the lock, for a use of what the tasks share, and have everyone look at it anew."""
+        with self._changed:
+            yield
+            self._idle = 0
+            self._changed.notify_all()
+
+    @contextlib.contextmanager
+    def at_work(self, next_task: Callable[[], Task | None]) -> Iterator[None]:
+        """Make requests for as long as the context lasts; `next_task` gives None where first something must change."""
         for number in range(self.size):
             # Daemons: a request that hangs must not hold up the end of the process.
-            threading.Thread(target=self._work, name=f"braze-request-{number}", daemon=True).start()
-        return self
+            threading.Thread(target=self._work, args=[next_task], name=f"braze-request-{number}", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self.change():
+                self._is_over = True
 
-    def __exit__(self, *_: object) -> None:
-        """Send everyone home once their call is over."""
-        for _number in range(self.size):
-            self._calls.put(None)
-
-    @property
-    def has_hands(self) -> bool:
-        """Whether another call may be under way."""
-        return self.under_way < self.size
-
-    def submit(self, task: Task, call: Callable[[], Result]) -> None:
-        """Have a call made."""
-        self.under_way += 1
-        self._calls.put((task, call))
-
-    def receive(self, *, wait: bool = True) -> tuple[Task, Future[Result]] | None:
-        """Take an answer, in the order they come.
-
-        Returns:
-            A task and what came of it; None: there is none and no wait, or what was done before the
-            wait has received some, so that there may be nothing left to wait for.
+    def wait_for(self, is_so: Callable[[], object]) -> None:
+        """Wait until something is so, asked under the lock.
 
         Raises:
             Stopped: the end was asked for.
+            BaseException: what a thread failed with when it decided or took something in.
         """
-        self._stop.check()
-        try:
-            answer = self._answers.get_nowait()
-        except queue.Empty:
-            if not wait:
-                return None
-            received = self._received
-            self._before_waiting()
-            if self._received != received:
-                return None
-            answer = self._answers.get()
-        self._stop.check()
-        self.under_way -= 1
-        self._received += 1
-        return answer
+        timeout = 0.0
+        while True:
+            self.stop.check()
+            with self._changed:
+                is_so_now = self._changed.wait_for(lambda: self._failure or is_so(), timeout)
+                if self._failure:
+                    raise self._failure
+                if is_so_now:
+                    return
+                if self._idle == self.size:
+                    msg = "nothing is under way, yet it is not complete; this is a bug in the tap"
+                    raise RuntimeError(msg)
+            self._while_waiting()
+            timeout = SLICE
 
-    def in_order(self: Crew[int, Result], calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+    def in_order(self, calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
         """Make calls and give their results in the order of the calls."""
-        submitted = 0
+        waiting = enumerate(calls)
         early: dict[int, Future[Result]] = {}
-        for turn in range(len(calls)):
-            while turn not in early:
-                # Results ahead of their turn count as under way, or they would pile up.
-                while self.has_hands and submitted < min(len(calls), turn + 2 * self.size):
-                    self.submit(submitted, calls[submitted])
-                    submitted += 1
-                if answer := self.receive():
-                    early[answer[0]] = answer[1]
-            yield early.pop(turn).result()
 
-    def _work(self) -> None:
-        while (job := self._calls.get()) is not None:
-            task, call = job
-            answer: Future[Result] = Future()
+        def next_task() -> Task | None:
+            # No more than can be under way ahead of their turn, or they would pile up.
+            turn, call = next(waiting, (0, None)) if len(early) < self.size else (0, None)
+            return call and (call, functools.partial(early.__setitem__, turn))
+
+        with self.at_work(next_task):
+            for turn in range(len(calls)):
+                self.wait_for(lambda: turn in early)  # noqa: B023 (called at once)
+                with self.change():
+                    answer = early.pop(turn)
+                yield answer.result()
+
+    def _work(self, next_task: Callable[[], Task | None]) -> None:
+        with self._changed:
             try:
-                answer.set_result(call())
-            except BaseException as error:  # noqa: BLE001 (raised in the deciding thread)
-                answer.set_exception(error)
-            self._answers.put((task, answer))
+                while not self._is_over:
+                    if task := next_task():
+                        self._make(*task)
+                    else:
+                        self._idle += 1
+                        self._changed.wait()
+            except BaseException as error:  # noqa: BLE001 (raised in the thread that waits)
+                with self.change():
+                    self._failure = error
+
+    def _make(self, call: Callable[[], t.Any], take_in: Callable[[Future[t.Any]], object]) -> None:
+        answer: Future[t.Any] = Future()
+        self._changed.release()
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (raised where the answer is used)
+            answer.set_exception(error)
+        finally:
+            self._changed.acquire()
+        with self.change():
+            take_in(answer)

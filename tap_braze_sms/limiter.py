@@ -34,7 +34,8 @@ class Budget:
     def __init__(self) -> None:
         """Start without knowing any limit."""
         self._lock = threading.Lock()
-        self._limit: int | None = None
+        #: Requests a window, as Braze last said; None before the first answer.
+        self.limit: int | None = None
         #: Requests left to everyone in this window, by the last answer.
         self._remaining = 0
         #: Requests made in this window, under way ones included.
@@ -46,15 +47,10 @@ class Budget:
         self._refused_until = 0.0
         self._is_answered = False
 
-    @property
-    def limit(self) -> int | None:
-        """Requests a window, as Braze last said; None before the first answer."""
-        return self._limit
-
     def left(self, share: float) -> int | None:
         """Requests still to be made of a share in this window; None: not known."""
         with self._lock:
-            return None if self._limit is None else max(0, self._left(share))
+            return None if self.limit is None else max(0, self._left(share))
 
     def take(self, now: float, share: float) -> float:
         """Take one request from the budget.
@@ -70,7 +66,7 @@ class Budget:
         with self._lock:
             self._turn(now)
             wait = self._refused_until - now
-            if wait <= 0 and self._limit is not None and self._left(share) <= 0:
+            if wait <= 0 and self.limit is not None and self._left(share) <= 0:
                 if self._reset_at is not None:
                     wait = self._reset_at - now
                 elif self._under_way:
@@ -110,7 +106,7 @@ class Budget:
             return self._refused_until - now
 
     def _left(self, share: float) -> int:
-        own = max(1, int((self._limit or 0) * share)) - self._used
+        own = max(1, int((self.limit or 0) * share)) - self._used
         # Answers under way are not yet in what Braze says is left.
         return min(own, self._remaining - self._under_way)
 
@@ -119,7 +115,7 @@ class Budget:
         if self._reset_at is not None and now >= self._reset_at:
             self._reset_at = None
             self._used = self._under_way
-            self._remaining = self._limit or 0
+            self._remaining = self.limit or 0
 
     def _note(self, headers: Mapping[str, str], now: float) -> None:
         try:
@@ -140,20 +136,18 @@ class Budget:
         else:
             # Answers overtake each other; what was left only shrinks.
             self._remaining = min(self._remaining, remaining)
-        if limit != self._limit:
-            self._limit, self._remaining = limit, remaining
+        if limit != self.limit:
+            self.limit, self._remaining = limit, remaining
         # Braze's own clock tells how long its window still lasts; ours may be wrong.
         self._reset_at = now + max(0.0, left) + MARGIN
 
 
 _budgets: dict[tuple[str, str], Budget] = {}
-_budgets_lock = threading.Lock()
 
 
 def budget_of(url: str, api_key: str) -> Budget:
     """Give the one budget of a workspace, for all that call it in this process."""
-    with _budgets_lock:
-        return _budgets.setdefault((url, api_key), Budget())
+    return _budgets.setdefault((url, api_key), Budget())
 
 
 def _sent(headers: Mapping[str, str]) -> float:

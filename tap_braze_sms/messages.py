@@ -34,8 +34,8 @@ GRACE = 3.0
 #: Seconds in which a loader may take something before there is a look at what else can be done.
 PATIENCE = 0.05
 
-# A pipe that `select` calls writable takes this many bytes at once without blocking, so
-# that a signal never finds the tap stuck in a write.
+# A pipe that `select` calls writable takes this many bytes at once, and without blocking: a
+# signal never finds the tap stuck in a write, or the loader left with half a line.
 _CHUNK = min(getattr(select, "PIPE_BUF", 512), 4096)
 
 
@@ -151,12 +151,13 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
             if self._stop and self._deadline is None:
                 self._deadline = time.monotonic() + GRACE
             if self._deadline is not None and time.monotonic() > self._deadline:
-                return  # whole lines or not: a loader that takes nothing reads nothing
+                return  # the STATE before what is left says where to go on
             if not _writable(descriptor):
                 if not self._stop:
                     self.while_waiting()
                 continue
-            written = os.write(descriptor, self._buffer[:_CHUNK])
+            whole_lines = self._buffer.rfind(b"\n", 0, _CHUNK) + 1
+            written = os.write(descriptor, self._buffer[: whole_lines or _CHUNK])
             del self._buffer[:written]
 
 

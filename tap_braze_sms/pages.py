@@ -120,7 +120,6 @@ class Reading:
         self._per_day = per_day or 0.0
         self._pages: list[Page] = []
         self._grain = len(window.since)
-        self._asked = False
         self._front = 0
         self._known = 0
         self._at_bottom = False
@@ -202,9 +201,8 @@ class Reading:
     # Ordinary paging
 
     def _next_page(self, *, speculate: float) -> Ask | None:
-        if self._asked and self._front >= self._reach(speculate):
+        if self._front and self._front >= self._reach(speculate):
             return None
-        self._asked = True
         ask = Ask(self._front, self._page_size)
         self._front += max(1, self._page_size - self._overlap)
         return ask

@@ -46,11 +46,10 @@ class BrazePlugin(PluginBase):
     def client(self) -> BrazeClient:
         """The way to Braze that everything in this plugin shares."""
         return BrazeClient(
-            settings.Connection.of(self.config),
+            self.config,
             stop=self.stop,
             logger=self.logger,
             user_agent=self.config.get("user_agent") or f"{self.name}/{self.plugin_version}",
-            parallel=self.config.get("max_parallel_requests", 1),
         )
 
     @property

@@ -15,6 +15,8 @@ from tap_braze_sms import times
 if t.TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tap_braze_sms.client import BrazeClient
+
 #: Seconds between log lines, and between looks of the live line.
 EVERY, EVERY_LIVE = 10.0, 0.5
 
@@ -35,19 +37,17 @@ class Progress(logging.Filter):
     def __init__(
         self,
         logger: logging.Logger,
+        client: BrazeClient,
         *,
         share: Callable[[], float],
-        requests: Callable[[], int],
-        requests_left: Callable[[], int | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin.
 
         Args:
             logger: Takes the lines.
+            client: Makes its requests.
             share: Gives the part of the work that is done, from 0 to 1.
-            requests: Gives how many were made for it.
-            requests_left: Gives what is left of the tap's part of the rate limit; None: not known.
             clock: Gives seconds.
         """
         super().__init__()
@@ -55,8 +55,8 @@ class Progress(logging.Filter):
         self.records = 0
         self._logger = logger
         self._share = share
-        self._requests = requests
-        self._requests_left = requests_left
+        self._client = client
+        self._before = client.requests
         self._clock = clock
         self._began = self._told = clock()
         # In a scheduler's log, a line drawn over and over would be one line without end.
@@ -94,7 +94,7 @@ class Progress(logging.Filter):
 
     def __str__(self) -> str:
         """Say how far the work is."""
-        share, left = self._share(), self._requests_left()
+        share, left = self._share(), self._client.requests_left
         # First what matters most: a terminal may be too narrow for all.
         parts = ["all read" if share >= 1 else f"{share:.0%} read"]
         if LEAST_SHARE <= share < 1:
@@ -115,7 +115,7 @@ class Progress(logging.Filter):
 
     @property
     def _pace(self) -> str:
-        requests = self._requests()
+        requests = self._client.requests - self._before
         # Of a moment, a rate says nothing.
         rate = f" ({requests / self._seconds:.0f} a second)" if self._seconds >= 1 else ""
         return counted(requests, "request") + rate

@@ -9,7 +9,6 @@ import itertools
 import math
 import re
 import typing as t
-from dataclasses import dataclass, fields
 
 from singer_sdk import typing as th
 from singer_sdk.exceptions import ConfigurationError
@@ -54,46 +53,41 @@ _KINDS = {
 }
 
 
-def _setting(name: str, kind: th.JSONTypeHelper[t.Any], description: str, **more: t.Any) -> th.Property[t.Any]:  # noqa: ANN401
+def _setting(
+    name: str,
+    kind: th.JSONTypeHelper[t.Any],
+    description: str,
+    default: object = None,
+    **more: t.Any,  # noqa: ANN401
+) -> th.Property[t.Any]:
     """Declare a setting; its title is its name in words."""
     title = name.replace("_", " ").capitalize().replace("Api ", "API ").replace("url", "URL")
-    return th.Property(name, kind, description=description, **{"title": title, **more})
+    return th.Property(name, kind, description=description, default=default, **{"title": title, **more})
+
+
+def _whole(name: str, least: int, most: int, default: int, description: str) -> th.Property[t.Any]:
+    bounds = th.IntegerType(minimum=least, maximum=most)
+    return _setting(name, bounds, f"{description}, {least} to {most}", default)
 
 
 def _connection(permission: str) -> tuple[th.Property[t.Any], ...]:
     """Settings of the connection to Braze: shared by the tap and the target."""
+    key, instance = th.StringType(nullable=False, min_length=1), th.StringType(allowed_values=list(INSTANCES))
+    share, seconds = th.NumberType(exclusive_minimum=0, maximum=1), th.NumberType(exclusive_minimum=0, maximum=86_400)
     return (
-        _setting(
-            "api_key",
-            th.StringType(nullable=False, min_length=1),
-            f"REST API key with the permission {permission}",
-            required=True,
-            secret=True,
-        ),
-        _setting(
-            "instance",
-            th.StringType(allowed_values=list(INSTANCES)),
-            "Braze instance whose REST endpoint to call. Exactly one of this and api_url",
-        ),
+        _setting("api_key", key, f"REST API key with the permission {permission}", required=True, secret=True),
+        _setting("instance", instance, "Braze instance whose REST endpoint to call. Exactly one of this and api_url"),
         _setting("api_url", th.StringType(), "Any other REST endpoint of Braze. https, except for localhost"),
         _setting(
-            "rate_limit_share",
-            th.NumberType(exclusive_minimum=0, maximum=1),
-            "The part of the workspace's hourly rate limit that this plugin may use",
-            default=0.5,
+            "rate_limit_share", share, "The part of the workspace's hourly rate limit that this plugin may use", 0.5
         ),
         _setting(
             "request_timeout",
-            th.NumberType(exclusive_minimum=0, maximum=86_400),
+            seconds,
             "Seconds without a sign of life from Braze after which a request is given up",
-            default=60,
+            60,
         ),
-        _setting(
-            "max_attempts",
-            th.IntegerType(minimum=1, maximum=20),
-            "Tries of one request before the run fails, 1 to 20",
-            default=8,
-        ),
+        _whole("max_attempts", 1, 20, 8, "Tries of one request before the run fails"),
         _setting(
             "user_agent",
             th.StringType(),
@@ -101,6 +95,8 @@ def _connection(permission: str) -> tuple[th.Property[t.Any], ...]:
         ),
     )
 
+
+_TEXT = th.StringType(min_length=1)
 
 TAP = th.PropertiesList(
     *_connection("sms.invalid_phone_numbers"),
@@ -113,21 +109,17 @@ TAP = th.PropertiesList(
     _setting(
         "end_date", th.StringType(), "Read detections before this instant, a date or date-time. Default is up to now"
     ),
-    _setting("reason", th.StringType(min_length=1), "Read only the numbers that are invalid for this reason"),
-    _setting(
-        "window_days", th.IntegerType(minimum=1, maximum=366), "Widest date window of one request, 1 to 366", default=30
-    ),
-    _setting("page_size", th.IntegerType(minimum=2, maximum=500), "Records per request, 2 to 500", default=500),
+    _setting("reason", _TEXT, "Read only the numbers that are invalid for this reason"),
+    _whole("window_days", 1, 366, 30, "Widest date window of one request"),
+    _whole("page_size", 2, 500, 500, "Records per request"),
+    # Two thousand years, and all that a clock can subtract.
     _setting(
         "lookback_minutes",
-        # Two thousand years, and all that a clock can subtract.
         th.IntegerType(minimum=0, maximum=1_000_000_000),
         "How far before the bookmark an incremental run reads again",
-        default=60,
+        60,
     ),
-    _setting(
-        "max_parallel_requests", th.IntegerType(minimum=1, maximum=64), "Requests under way at once, 1 to 64", default=8
-    ),
+    _whole("max_parallel_requests", 1, 64, 8, "Requests under way at once"),
     _setting(
         "emit_activate_version_messages",
         th.BooleanType(),
@@ -140,21 +132,12 @@ TAP = th.PropertiesList(
         th.ArrayType(th.StringType(nullable=False)),
         "Numbers to ask about for the stream phone_number_status",
     ),
-    _setting(
-        "phone_numbers_file",
-        th.StringType(min_length=1),
-        "File of numbers to ask about, one a line, or a CSV with a phone column",
-    ),
+    _setting("phone_numbers_file", _TEXT, "File of numbers to ask about, one a line, or a CSV with a phone column"),
 )
 
 TARGET = th.PropertiesList(
     *_connection("sms.invalid_phone_numbers.remove"),
-    _setting(
-        "phone_property",
-        th.StringType(min_length=1),
-        "Property of the records that holds the number to take off the list",
-        default="phone",
-    ),
+    _setting("phone_property", _TEXT, "Property of the records that holds the number to take off the list", "phone"),
     _setting(
         "skip_bad_numbers",
         th.BooleanType(),
@@ -165,27 +148,9 @@ TARGET = th.PropertiesList(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How to speak with Braze."""
-
-    api_key: str
-    url: str
-    rate_limit_share: float
-    request_timeout: float
-    max_attempts: int
-
-    @classmethod
-    def of(cls, config: t.Mapping[str, t.Any]) -> Connection:
-        """Take the connection out of a validated configuration."""
-        url = config.get("api_url") or INSTANCES[config["instance"]]
-        named = {f.name: config[f.name] for f in fields(cls) if f.name != "url"}
-        return cls(url=url.rstrip("/"), **named)
-
-
-def moment_setting(config: t.Mapping[str, t.Any], name: str) -> dt.datetime | None:
-    """Give a validated date or date-time setting as an instant in UTC."""
-    return times.moment(config[name]) if config.get(name) else None
+def url_of(config: t.Mapping[str, t.Any]) -> str:
+    """Give the address of the REST endpoint that a validated configuration names."""
+    return str(config.get("api_url") or INSTANCES[config["instance"]]).rstrip("/")
 
 
 def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:

@@ -8,7 +8,7 @@ import typing as t
 from signal import Signals
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 
 #: Seconds after which a wait looks whether to go on.
@@ -32,7 +32,6 @@ class Stop:
 
     def __init__(self) -> None:
         """Start unset."""
-        self._listeners: list[Callable[[], None]] = []
         self.signal = 0
         #: Whether someone will notice by itself; else a signal handler has to raise.
         self.is_watched = False
@@ -46,11 +45,7 @@ class Stop:
 
         Safe in a signal handler: it takes no lock, which the interrupted thread could hold.
         """
-        if self.signal:
-            return
-        self.signal = signal
-        for listener in self._listeners:
-            listener()
+        self.signal = self.signal or signal
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
@@ -60,10 +55,6 @@ class Stop:
             yield
         finally:
             self.is_watched = before
-
-    def on_set(self, listener: Callable[[], None]) -> None:
-        """Call a function, which must neither block nor raise, when the end is asked."""
-        self._listeners.append(listener)
 
     def check(self) -> None:
         """Raise `Stopped` if the end was asked for."""

@@ -11,13 +11,13 @@ from operator import itemgetter
 from pathlib import Path
 
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
-from singer_sdk.exceptions import ConfigurationError, DataError, MappingError
+from singer_sdk.exceptions import ConfigurationError, MappingError
 from singer_sdk.mapper import SameRecordTransform
 from typing_extensions import override
 
-from tap_braze_sms import asked_numbers, settings, times
+from tap_braze_sms import asked_numbers, times
 from tap_braze_sms.checkpoint import Checkpoint
-from tap_braze_sms.client import LARGEST_REMOVAL
+from tap_braze_sms.client import LARGEST_PAGE, LARGEST_REMOVAL
 from tap_braze_sms.crew import Crew
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.progress import Progress, counted
@@ -47,16 +47,6 @@ MADE_UP: Record = {
     "is_invalid": True,
     "checked_at": "2026-03-01T04:05:06.789000+00:00",
 }
-
-
-@contextlib.contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Have what is wrong with an answer say which it was."""
-    try:
-        yield
-    except DataError as error:
-        msg = f"{where}: {error}"
-        raise DataError(msg) from None
 
 
 class BrazeStream(Stream):
@@ -155,17 +145,7 @@ class BrazeStream(Stream):
             super()._write_activate_version_message(self._version_to_activate)
             self.logger.info("ACTIVATE_VERSION: the loader may take away every row of %s not read now", self.name)
 
-    @contextlib.contextmanager
-    def _while_waiting(self, work: Callable[[], None]) -> Iterator[None]:
-        """Have something done whenever the loader takes nothing: most load many records at once, and read none then."""
-        writer = self._tap.message_writer
-        writer.while_waiting = work
-        try:
-            yield
-        finally:
-            writer.while_waiting = lambda: None
-
-    def _crew(self) -> Crew[t.Any, t.Any]:
+    def _crew(self) -> Crew:
         return Crew(self.config["max_parallel_requests"], self._tap.stop, self._before_waiting)
 
     def _before_waiting(self) -> None:
@@ -175,14 +155,8 @@ class BrazeStream(Stream):
 
     def _begun(self, share: Callable[[], float]) -> Progress:
         """Begin to tell how far this stream is."""
-        client = self._tap.client
-        before = client.requests
-        self._progress = Progress(
-            self.logger,
-            share=share,
-            requests=lambda: client.requests - before,
-            requests_left=lambda: client.requests_left,
-        )
+        self._progress = Progress(self.logger, self._tap.client, share=share)
+        self._tap.message_writer.while_waiting = self._progress.tell
         return self._progress
 
 
@@ -229,7 +203,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
 
     @property
     def _end(self) -> dt.datetime | None:
-        return settings.moment_setting(self.config, "end_date")
+        return times.moment(self.config["end_date"]) if "end_date" in self.config else None
 
     def _read(self) -> Iterator[list[Row]]:
         """Walk the windows, moving the bookmark on behind the rows that were taken, through quiet months too."""
@@ -252,11 +226,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
         )
         progress = self._begun(lambda: walk.share)
 
-        def meanwhile() -> None:
-            walk.keep_going()
-            progress.tell()
-
-        with progress, self._while_waiting(meanwhile):
+        with progress:
             for rows, reached in walk:
                 progress.records += len(rows)
                 yield rows
@@ -277,17 +247,14 @@ class InvalidPhoneNumbersStream(BrazeStream):
         )
 
     def _fetch(self, reader: PageReader, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
-        params: list[tuple[str, str | int]] = [
-            ("start_date", dates[0]),
-            ("end_date", dates[1]),
-            ("limit", limit),
-            ("offset", offset),
-        ]
-        if reason := self.config.get("reason"):
-            params.append(("reason", reason))
-        read = functools.partial(reader.read, offset=offset, limit=limit)
-        with _named(where):
-            return self._tap.client.get(params, read, what=where)
+        params = {
+            "start_date": dates[0],
+            "end_date": dates[1],
+            "limit": limit,
+            "offset": offset,
+            "reason": self.config.get("reason"),
+        }
+        return self._tap.client.get(params, functools.partial(reader.read, offset=offset, limit=limit), what=where)
 
     # The SDK's bookkeeping, replaced by the checkpoint's
 
@@ -359,9 +326,10 @@ class PhoneNumberStatusStream(BrazeStream):
         asked = asked_numbers.asked_about(self.config)
         calls = [functools.partial(self._look_up, asked, start) for start in range(0, len(asked), self.BATCH)]
         listed = 0
-        with self._crew() as crew, self._begun(lambda: progress.records / len(asked)) as progress:
-            for batch, found, checked_at in crew.in_order(calls):
+        with self._begun(lambda: progress.records / len(asked)) as progress:
+            for batch, found, checked_at in self._crew().in_order(calls):
                 progress.records += len(batch)
+                progress.tell()
                 for phone in batch:
                     detected_at, _, reason = found.get(digits(phone), (None, phone, None))
                     listed += detected_at is not None
@@ -380,8 +348,8 @@ class PhoneNumberStatusStream(BrazeStream):
         """Give a batch of numbers, what Braze has of them, by their digits, and when it was asked."""
         batch = asked[start : start + self.BATCH]
         where = f"numbers {start + 1} to {start + len(batch)}"
-        with _named(where):
-            rows = self._tap.client.look_up([f"+{digits(phone)}" for phone in batch], PageReader().rows, what=where)
+        params = {"phone_numbers[]": [f"+{digits(phone)}" for phone in batch], "limit": LARGEST_PAGE}
+        rows = self._tap.client.get(params, PageReader().rows, what=where)
         # Oldest first, so that the latest detection of a number stays.
         found = {digits(row[1]): row for row in sorted(rows, key=itemgetter(0))}
         return batch, found, times.fixed(dt.datetime.now(times.UTC))

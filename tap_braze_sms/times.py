@@ -22,6 +22,9 @@ UTC = dt.timezone.utc
 # "15:24:32.789 +0000": the parser takes that space after whole seconds only, and by chance.
 _SPACED_OFFSET = re.compile(r" (?=[+-][0-9]{2}:?[0-9]{2}$)")
 
+# "2026-03-01T04:05:06.789Z", what Braze writes most; 24:00 is another day's midnight.
+_USUAL = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?!24)[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
+
 #: Characters of a time up to its whole second.
 SECOND = len("2026-03-01T04:05:06")
 
@@ -57,20 +60,8 @@ def canonical(text: str) -> str:
         ValueError: the text is no time.
     """
     instant = moment(text)
-    # "2026-03-01T04:05:06.789Z", what Braze writes most, needs no formatting: half of
-    # the cost of a time, twice a record. Every position that another ISO 8601 form
-    # could fill differently is checked.
-    if (
-        len(text) == len("2026-03-01T04:05:06.789Z")
-        and text[4] == text[7] == "-"
-        and text[10] == "T"
-        and text[11:13] != "24"
-        and text[13] == text[16] == ":"
-        and text[19] == "."
-        and text[23] == "Z"
-    ):
-        return text[:23] + "000+00:00"
-    return instant.isoformat(timespec="microseconds")
+    # Formatting is half of the cost of a time.
+    return text[:23] + "000+00:00" if _USUAL.fullmatch(text) else fixed(instant)
 
 
 def midnight(day: dt.date) -> str:

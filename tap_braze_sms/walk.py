@@ -1,8 +1,8 @@
 """The walk over the windows: many requests under way, rows out in order.
 
 Several windows are read at once while they are small, several pages at once within a
-window that is large. Everything but the requests themselves happens in the caller's
-thread.
+window that is large. What to ask and what an answer means is decided under the crew's
+lock; rows are made ready and given in the caller's thread.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from tap_braze_sms.pages import Ask, Reading
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
 
-    from tap_braze_sms.crew import Crew
+    from tap_braze_sms.crew import Crew, Task
     from tap_braze_sms.records import Page, Row
     from tap_braze_sms.windows import Planner, Window
 
@@ -45,7 +46,7 @@ class Walk:
         fetch: Fetch,
         *,
         page_size: int,
-        crew: Crew[tuple[Reading, Ask], Page],
+        crew: Crew,
     ) -> None:
         """Prepare the walk.
 
@@ -69,7 +70,8 @@ class Walk:
     @property
     def share(self) -> float:
         """The part of the plan's days that is read, from 0 to 1."""
-        days = self._days + sum(reading.share * reading.window.days for reading in self._open)
+        with self._crew.change():
+            days = self._days + sum(reading.share * reading.window.days for reading in self._open)
         return days / max(1, self._plan.days)
 
     def __iter__(self) -> Iterator[tuple[list[Row], str]]:
@@ -78,72 +80,60 @@ class Walk:
         Raises:
             Exception: whatever `fetch` raised, once all before its window is given.
         """
-        with self._crew:
+        with self._crew.at_work(self._next_request):
             while True:
-                self._submit()
+                self._crew.wait_for(self._is_ready)
                 if not self._open:
                     return
                 head = self._open[0]
-                if head.done:
-                    yield from self._finish(head)
-                elif head.error is not None:
+                if head.error is not None:
                     raise head.error
-                elif not self._crew.under_way:
-                    msg = f"{head.window}: nothing is under way, yet it is not complete; this is a bug in the tap"
-                    raise RuntimeError(msg)
-                else:
-                    self._receive()
+                with self._crew.change():
+                    self._plan.learn(head.window, head.records)
+                for rows in head.rows():
+                    yield rows, rows[-1][0]
+                    self._crew.stop.check()
+                with self._crew.change():
+                    self.windows += 1
+                    self._open.popleft()
+                    self._days += head.window.days
+                yield [], head.window.end
 
-    def keep_going(self) -> None:
-        """Take in what has been answered and keep requests under way, while someone takes the rows given last."""
-        while self._receive(wait=False):
-            pass
-        self._submit()
+    def _is_ready(self) -> bool:
+        """Whether the first window is read, or has failed, or there is none."""
+        if not self._open and not self._open_window():
+            return True
+        return self._open[0].done or self._open[0].error is not None
 
-    def _finish(self, head: Reading) -> Iterator[tuple[list[Row], str]]:
-        self._plan.learn(head.window, head.records)
-        self.windows += 1
-        for rows in head.rows():
-            yield rows, rows[-1][0]
-            self.keep_going()
-        self._open.popleft()
-        self._days += head.window.days
-        yield [], head.window.end
-
-    def _submit(self) -> None:
-        """Ask for as much as may be under way, earlier windows first."""
-        while self._crew.has_hands:
-            task = self._next_task()
-            if task is None:
-                return
-            reading, ask = task
-            where = f"{reading.window}, offset {ask.offset}"
-            call = functools.partial(self._fetch, reading.dates, ask.offset, ask.limit, where)
-            self._crew.submit(task, call)
-
-    def _next_task(self) -> tuple[Reading, Ask] | None:
+    def _next_request(self) -> Task | None:
         """Choose what is surely or very probably needed, then a further window, then what is likely."""
         cautious = self._wasted > 1 + self._full * MOST_WASTE
         speculate = CAUTION if cautious else 1
-        task = self._ask(speculate)
-        if task is None and self._open_window():
-            task = self._ask(speculate)
-        if task is None:
+        request = self._safe_request(speculate)
+        if request is None and self._open_window():
+            request = self._safe_request(speculate)
+        if request is None:
             # Where most is likely to follow, a guess is safest, and most is left to do.
             best = max(self._askable(), key=lambda reading: reading.prospect(speculate), default=None)
-            ask = best and best.ask(speculate=speculate)
-            task = (best, ask) if best and ask else None
-        return task
+            request = best and self._request(best, speculate)
+        return request
 
-    def _ask(self, speculate: float) -> tuple[Reading, Ask] | None:
+    def _safe_request(self, speculate: float) -> Task | None:
         """Ask where it is safe, earlier windows first: what is complete can go, what is begun has to wait."""
         for index, reading in enumerate(self._askable()):
             pages = SAFE_LATER if index else SAFE_FIRST
             is_safe = reading.prospect(speculate) >= pages * self._page_size
-            ask = reading.ask(speculate=speculate if is_safe else 0)
-            if ask is not None:
-                return reading, ask
+            if request := self._request(reading, speculate if is_safe else 0):
+                return request
         return None
+
+    def _request(self, reading: Reading, speculate: float) -> Task | None:
+        ask = reading.ask(speculate=speculate)
+        if ask is None:
+            return None
+        where = f"{reading.window}, offset {ask.offset}"
+        call = functools.partial(self._fetch, reading.dates, ask.offset, ask.limit, where)
+        return call, functools.partial(self._receive, reading, ask)
 
     def _askable(self) -> Iterator[Reading]:
         """Give the windows that more may be asked of, in order."""
@@ -176,12 +166,7 @@ class Walk:
             end_included=self._end_included,
         )
 
-    def _receive(self, *, wait: bool = True) -> bool:
-        """Take in one answer; False when there is none to wait for, or some were taken in before the wait."""
-        answer = self._crew.receive(wait=wait)
-        if answer is None:
-            return False
-        (reading, ask), page = answer
+    def _receive(self, reading: Reading, ask: Ask, page: Future[Page]) -> None:
         try:
             full, wasted = reading.full, reading.wasted
             reading.receive(ask, page.result())
@@ -196,4 +181,3 @@ class Walk:
             # a busy list could have as much as of the window itself.
             self._end_included = True
             self._open[self._open.index(reading)] = self._begin(reading.window)
-        return True

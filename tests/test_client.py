@@ -18,7 +18,6 @@ from singer_sdk.exceptions import FatalAPIError
 from tap_braze_sms.client import BrazeClient
 from tap_braze_sms.limiter import LONGEST_WAIT
 from tap_braze_sms.records import PageReader
-from tap_braze_sms.settings import Connection
 from tap_braze_sms.stopping import Stop, Stopped
 
 if t.TYPE_CHECKING:
@@ -236,9 +235,9 @@ class Recorder(Stop):
 
 
 def ask(simulator: Simulator, stop: Stop, *, max_attempts: int = 8, key: str = KEY) -> object:
-    connection = Connection(key, simulator.url, 0.5, 5, max_attempts)
-    client = BrazeClient(connection, stop=stop, logger=logging.getLogger("test"), user_agent="test")
-    params = [("start_date", "2026-03-01"), ("end_date", "2026-03-02")]
+    given = config_for(simulator, api_key=key, rate_limit_share=0.5, request_timeout=5, max_attempts=max_attempts)
+    client = BrazeClient(given, stop=stop, logger=logging.getLogger("test"), user_agent="test")
+    params = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
     try:
         return client.get(params, PageReader().rows, what="this request")
     finally:
@@ -312,11 +311,11 @@ def test_a_wait_ends_at_once_when_the_end_is_asked_for(simulator):
     answered = threading.Event()
     log = logging.getLogger("test.ends")
     log.addFilter(lambda record: answered.set() or True)
-    connection = Connection(KEY, simulator.url, 0.5, 5, 8)
-    client = BrazeClient(connection, stop=stop, logger=log, user_agent="test")
+    given = config_for(simulator, rate_limit_share=0.5, request_timeout=5, max_attempts=8)
+    client = BrazeClient(given, stop=stop, logger=log, user_agent="test")
     threading.Thread(target=lambda: answered.wait(60) and stop.set(15)).start()
     with pytest.raises(Stopped) as raised:
-        client.get([("start_date", "2026-03-01"), ("end_date", "2026-03-02")], PageReader().rows, what="this")
+        client.get({"start_date": "2026-03-01", "end_date": "2026-03-02"}, PageReader().rows, what="this")
     client._session.close()
     assert raised.value.code == 143
 

@@ -200,8 +200,8 @@ def test_a_signal_ends_the_run_while_the_loader_does_not_read(command, simulator
     process.until_held_back()
     process.send(signum)
     assert process.wait(PROMISED) == 128 + signum
-    # This one end may cut a line: nobody took it.
-    run = Run(process.code, whole_lines(process.stdout.read()), process.log)
+    run = Run(process.code, process.stdout.read(), process.log)
+    assert run.out.endswith(b"\n")
     assert "Traceback" not in run.log
     assert run.records
     assert_completed_by_the_next(command, simulator, config | maps, run, many)
@@ -368,6 +368,23 @@ def test_an_error_in_a_worker_ends_the_run_after_all_that_lies_before_it(simulat
     again = run_here(config, state=run.state)
     assert set(rows) | set(rows_of(again.records)) == set(map(row_of, many))
     assert rows_of(again.records)[0][0] >= run.bookmark
+
+
+def test_a_defect_in_what_is_asked_next_ends_the_run_instead_of_leaving_all_to_wait(config, monkeypatch):
+    ask, calls = Reading.ask, []
+
+    def break_down(self, *, speculate=0):
+        calls.append(self)
+        if len(calls) > 20:
+            msg = "a defect"
+            raise RuntimeError(msg)
+        return ask(self, speculate=speculate)
+
+    monkeypatch.setattr(Reading, "ask", break_down)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), pytest.raises(RuntimeError, match="a defect"):
+        TapBrazeSMS(config=config).sync_all()
+    assert Run(1, out.getvalue().encode(), "").messages[-1]["type"] == "STATE"
 
 
 def test_a_window_that_asks_for_nothing_more_though_it_is_not_complete_ends_the_run(config, monkeypatch):

@@ -41,14 +41,13 @@ class Job:
         self.now = 100.0
         self.share = 0.0
         self.requests = 0
-        self.left: int | None = None
+        self.requests_left: int | None = None
 
     def progress(self) -> Progress:
         return Progress(
             LOG,
+            self,
             share=lambda: self.share,
-            requests=lambda: self.requests,
-            requests_left=lambda: self.left,
             clock=lambda: self.now,
         )
 
@@ -76,7 +75,7 @@ def test_a_long_run_tells_how_far_it_is_every_ten_seconds(job, lines):
     with job.progress() as progress:
         for second in range(1, 36):
             job.now += 1
-            job.share, job.requests, job.left = second / 40, 60 * second, 10_000 - 60 * second
+            job.share, job.requests, job.requests_left = second / 40, 60 * second, 10_000 - 60 * second
             progress.records = 1_000 * second
             progress.tell()
     pace, rest = "requests (60 a second)", "more before the rate limit pauses"

@@ -10,7 +10,7 @@ import pytest
 from conftest import KEY, config_for, run_here
 from simulator import Entry, seeded, spell
 
-from tap_braze_sms.settings import INSTANCES, Connection
+from tap_braze_sms.settings import INSTANCES, url_of
 from tap_braze_sms.tap import TapBrazeSMS
 
 SECRET = "5ecret-key-of-the-workspace"
@@ -369,7 +369,7 @@ def test_a_setting_that_does_not_exist_is_warned_about_without_its_value(command
 )
 def test_every_instance_has_its_endpoint(instance, url):
     tap = TapBrazeSMS(config={"api_key": "k", "instance": instance, "start_date": "2026-03-01"})
-    assert Connection.of(tap.config).url == url
+    assert url_of(tap.config) == url
 
 
 def test_no_other_instance_exists():
@@ -389,7 +389,7 @@ def test_no_other_instance_exists():
 )
 def test_any_other_endpoint_can_be_named(given, url):
     tap = TapBrazeSMS(config={"api_key": "k", "api_url": given, "start_date": "2026-03-01"})
-    assert Connection.of(tap.config).url == url
+    assert url_of(tap.config) == url
 
 
 def test_localhost_may_be_spoken_to_without_tls_by_its_name(simulator):
