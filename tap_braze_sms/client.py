@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import email.utils
+import http.cookiejar
 import json
 import re
 import time
@@ -19,7 +21,7 @@ from singer_sdk.exceptions import DataError, FatalAPIError
 
 from tap_braze_sms import times
 from tap_braze_sms.limiter import LONGEST_WAIT as LONGEST_HOLD
-from tap_braze_sms.limiter import MARGIN, budget_of
+from tap_braze_sms.limiter import MARGIN, budget_of, sent
 from tap_braze_sms.records import BrokenAnswerError
 from tap_braze_sms.settings import url_of
 
@@ -43,7 +45,7 @@ FIRST_WAIT, WAIT_BASE, LONGEST_WAIT = 0.5, 4, 90
 #: Characters of an error text of Braze's that are passed on.
 ERROR_TEXT = 200
 
-_LONG_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,3}\d){5,}")
+_LONG_NUMBER = re.compile(r"\+?\d(?:(?:%20|[\s()./\u2010-\u2015\u200b-]){0,3}\d){5,}")
 
 #: What an answer means that asking again may change; those from 500 on are Braze's errors.
 _PASSING: dict[int, str] = {
@@ -69,8 +71,11 @@ _ADVICE: dict[int, str] = {
 #: By what the text of a connection's error has in it: why it failed.
 _CAUSES = {
     "NameResolutionError": "no such host; check instance or api_url",
-    "ProxyError": "at the proxy",
+    "Proxy": "at the proxy",
+    "SOCKS": "at the proxy",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted",
+    "CA certificate bundle": "the certificates that REQUESTS_CA_BUNDLE names are not there",
+    "SSLError": "it does not speak TLS",
     "refused": "connection refused",
 }
 
@@ -117,6 +122,9 @@ class BrazeClient:
         self._paused_until = 0.0
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
+        # No cache's answer, and no cookies: those of something in between would pile up.
+        self._session.headers["Cache-Control"] = "no-cache"
+        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         # As `auth`, not as a header: a netrc entry for the host would replace it there.
         self._session.auth = BearerTokenAuthenticator(token=config["api_key"])
         adapter = HTTPAdapter(pool_maxsize=config.get("max_parallel_requests", 1))
@@ -196,8 +204,9 @@ class BrazeClient:
         except requests.Timeout:
             problem = f"no answer within {self._config['request_timeout']:g} s"
             raise _Again(problem) from None
-        # ValueError: a redirect whose address cannot be read.
-        except (requests.RequestException, ValueError) as error:
+        # OSError: whatever requests raises, and a CA bundle that is not there. ValueError: a redirect
+        # whose address cannot be read.
+        except (OSError, ValueError) as error:
             # Never the error's own text, which quotes the query.
             cause = next((said for sign, said in _CAUSES.items() if sign in repr(error)), type(error).__name__)
             problem = f"the connection to {self._host} failed ({cause})"
@@ -218,10 +227,10 @@ class BrazeClient:
         status = response.status_code
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return
-        wait = _seconds(response.headers.get("Retry-After"))
+        wait = _retry_after(response.headers)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = self._budget.refuse(wait, time.monotonic())
-        if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
             problem = f"{_PASSING.get(status, 'Braze had an error')} ({status})"
             raise _Again(problem, wait)
         if response.is_redirect:
@@ -239,7 +248,7 @@ class BrazeClient:
             body = response.json()
             errors = body.get("errors") or []
             words = [str(body.get("message") or ""), *map(str, errors if isinstance(errors, list) else [errors])]
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             words = []
         text = " ".join("; ".join(filter(None, words)).split())
         text = text.replace(self._config["api_key"], "[api_key]")
@@ -277,9 +286,11 @@ def _check_success(body: bytes) -> None:
     raise BrokenAnswerError(msg)
 
 
-def _seconds(retry_after: str | None) -> float:
-    """Read ``Retry-After`` in seconds, no more than Braze's window is long; a date in it is left to the other waits."""
-    try:
-        return min(max(0.0, float(retry_after or 0)), LONGEST_HOLD)
-    except ValueError:
-        return 0.0
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Read ``Retry-After``, seconds or a date, as no more seconds than Braze's window has; 0 where it says nothing."""
+    given, seconds = headers.get("Retry-After", ""), 0.0
+    with contextlib.suppress(ValueError, TypeError):
+        seconds = email.utils.parsedate_to_datetime(given).timestamp() - sent(headers)
+    with contextlib.suppress(ValueError):
+        seconds = float(given)
+    return min(max(0.0, seconds), LONGEST_HOLD)

@@ -124,7 +124,7 @@ class Budget:
             return  # not told
         if limit < 1 or reset < self._reset:
             return  # told nothing, or late: an answer of the window before
-        left = reset - _sent(headers)
+        left = reset - sent(headers)
         if left > LONGEST_WAIT:
             return  # milliseconds, or another clock: no hour is that long
         if reset > self._reset:
@@ -150,7 +150,7 @@ def budget_of(url: str, api_key: str) -> Budget:
     return _budgets.setdefault((url, api_key), Budget())
 
 
-def _sent(headers: Mapping[str, str]) -> float:
+def sent(headers: Mapping[str, str]) -> float:
     """Give the server's time of an answer in epoch seconds, else ours."""
     try:
         return email.utils.parsedate_to_datetime(headers["Date"]).timestamp()

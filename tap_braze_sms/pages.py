@@ -42,10 +42,11 @@ MOST_ATTEMPTS = 40
 #: day that goes on as it is known to have ended, and of days that only resemble others.
 TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.5
 
-#: Hour of the day of ``end_date`` from which on a record shows that Braze counts that day
-#: in. Before it, rounding or a clock could have put it there, and to believe it would cost
-#: the last day of each window; not to believe it costs requests alone.
-NOON = "T12"
+#: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
+#: and the part of a page that they have to be. Rounding, a clock or a number detected again
+#: could put some there, and to believe it would cost the last day of each window; not to
+#: believe it costs requests alone, and few where the records are few.
+NOON, MANY = "T12", 0.1
 
 #: Days that the records of a pace are taken to be spread over at least.
 LEAST_DAYS = 0.5
@@ -183,7 +184,9 @@ class Reading:
         self.wasted += page.offset > 0 and page.count <= self._overlap
         if page.count or page.offset == 0:  # an empty page from the top says it all
             self._pages.append(page)
-            self.end_included |= not self._end_allowed_for and page.newest > self.window.end[:10] + NOON
+            if not self._end_allowed_for and page.newest > (day := self.window.end[:10]) + NOON:
+                of_that_day = sum(row[0][:10] == day and row[0] > day + NOON for row in page.rows())
+                self.end_included |= of_that_day > MANY * self._page_size
         if ask.boundary is not None:
             boundary = self._boundaries[ask.boundary]
             boundary.near = page

@@ -44,6 +44,8 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Answer(msgspec.Struct):
     sms: list[_Entry]
+    message: t.Literal["success"] = "success"
+    errors: t.Annotated[list[object], msgspec.Meta(max_length=0)] | None = None
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -118,9 +120,14 @@ class PageReader:
     #: Fields of records that the schema does not know, met so far.
     unknown: set[str] = field(default_factory=set)
 
-    def read(self, body: bytes, *, offset: int, limit: int) -> Page:
-        """Read one page of a window; raises what `rows` and `Page.of` raise."""
-        return Page.of(self.rows(body, offset), offset=offset, limit=limit)
+    def read(self, body: bytes, *, offset: int, limit: int, dates: tuple[str, str]) -> Page:
+        """Read one page of a window; raises what `rows` and `Page.of` raise, and the former for another window's."""
+        rows = self.rows(body, offset)
+        # An answer out of some cache would prove this window empty.
+        if rows and not any(dates[0] <= row[0][: len(dates[0])] <= dates[1] for row in rows):
+            msg = "the answer is about other days than were asked for"
+            raise BrokenAnswerError(msg)
+        return Page.of(rows, offset=offset, limit=limit)
 
     def rows(self, body: bytes, offset: int = 0) -> list[Row]:
         """Read one answer.
@@ -135,12 +142,16 @@ class PageReader:
                 (times.canonical(entry.invalid_detected_at), entry.phone, entry.reason) for entry in _decode(body).sms
             ]
         # There is something unusual in it: record by record, which takes somewhat longer.
-        answer = None
+        answer: t.Any = None
         with contextlib.suppress(ValueError, RecursionError):
             answer = msgspec.json.decode(body)
-        entries = answer.get("sms") if isinstance(answer, dict) else None
+        answer = answer if isinstance(answer, dict) else {}
+        entries = answer.get("sms")
         if not isinstance(entries, list):
             msg = "the answer is not JSON with a list `sms`"
+            raise BrokenAnswerError(msg)
+        if answer.get("errors") or (not entries and answer.get("message") not in (None, "success")):
+            msg = "the answer has the status of a success and is none"
             raise BrokenAnswerError(msg)
         return [self._row(entry, position) for position, entry in enumerate(entries, offset)]
 

@@ -21,7 +21,7 @@ from tap_braze_sms.client import LARGEST_PAGE, LARGEST_REMOVAL
 from tap_braze_sms.crew import Crew
 from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.progress import Progress, counted
-from tap_braze_sms.records import Page, PageReader, Row, digits
+from tap_braze_sms.records import BrokenAnswerError, Page, PageReader, Row, digits
 from tap_braze_sms.walk import Walk
 from tap_braze_sms.windows import Planner
 
@@ -254,7 +254,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
             "offset": offset,
             "reason": self.config.get("reason"),
         }
-        return self._tap.client.get(params, functools.partial(reader.read, offset=offset, limit=limit), what=where)
+        read = functools.partial(reader.read, offset=offset, limit=limit, dates=dates)
+        return self._tap.client.get(params, read, what=where)
 
     # The SDK's bookkeeping, replaced by the checkpoint's
 
@@ -348,8 +349,16 @@ class PhoneNumberStatusStream(BrazeStream):
         """Give a batch of numbers, what Braze has of them, by their digits, and when it was asked."""
         batch = asked[start : start + self.BATCH]
         where = f"numbers {start + 1} to {start + len(batch)}"
-        params = {"phone_numbers[]": [f"+{digits(phone)}" for phone in batch], "limit": LARGEST_PAGE}
-        rows = self._tap.client.get(params, PageReader().rows, what=where)
-        # Oldest first, so that the latest detection of a number stays.
-        found = {digits(row[1]): row for row in sorted(rows, key=itemgetter(0))}
+        numbers = [digits(phone) for phone in batch]
+
+        def read(body: bytes) -> dict[str, Row]:
+            # Oldest first, so that the latest detection of a number stays.
+            found = {digits(row[1]): row for row in sorted(PageReader().rows(body), key=itemgetter(0))}
+            if not found.keys() <= set(numbers):
+                msg = "the answer is about other numbers than were asked about"
+                raise BrokenAnswerError(msg)
+            return found
+
+        params = {"phone_numbers[]": [f"+{number}" for number in numbers], "limit": LARGEST_PAGE}
+        found = self._tap.client.get(params, read, what=where)
         return batch, found, times.fixed(dt.datetime.now(times.UTC))

@@ -115,7 +115,7 @@ class Walk:
         if request is None:
             # Where most is likely to follow, a guess is safest, and most is left to do.
             best = max(self._askable(), key=lambda reading: reading.prospect(speculate), default=None)
-            request = best and self._request(best, speculate)
+            request = self._request(best, speculate) if best else None
         return request
 
     def _safe_request(self, speculate: float) -> Task | None:

@@ -48,8 +48,18 @@ MAX_HEAD = 1024 * 1024
 STATUS_FAULTS = tuple(str(status.value) for status in HTTPStatus if status == HTTPStatus.ACCEPTED or status >= 400)
 #: Nothing was done on the server's side.
 LOST_FAULTS = ("html", "reset", "hang")
+#: Instead of the records: a status of 200 that is no success, and what a cache has of another question.
+ANSWERS_INSTEAD: dict[str, dict[str, t.Any]] = {
+    "no_sms": {"message": "success"},
+    "errors": {"sms": [], "message": "error", "errors": ["internal"]},
+    "queued": {"sms": [], "message": "queued"},
+    "elsewhere": {
+        "sms": [{"phone": "+12025550199", "invalid_detected_at": "2001-02-03T04:05:06.789Z", "reason": None}],
+        "message": "success",
+    },
+}
 #: The request was carried out, but its answer is spoilt (or only late: "slow").
-ANSWER_FAULTS = ("truncated", "half_json", "no_sms", "slow", "reset_after")
+ANSWER_FAULTS = ("truncated", "half_json", "slow", "reset_after", *ANSWERS_INSTEAD)
 
 REASONS = ("provider_error", "deactivated", "invalid_format")
 REASON_WEIGHTS = {"provider_error": 70, "deactivated": 25, "invalid_format": 4, None: 1}
@@ -108,7 +118,10 @@ class Behaviour:
     fault_rate: float = field("share of requests that meet one of fault_kinds", default=0.0)
     fault_kinds: tuple[str, ...] = field(
         f"statuses, {', '.join((*LOST_FAULTS, *ANSWER_FAULTS))}",
-        default=("500", "502", "503", "202", "html", "reset", "truncated", "half_json", "no_sms", "slow"),
+        default=(
+            *("500", "502", "503", "202", "html", "reset", "truncated", "half_json", "slow"),
+            *ANSWERS_INSTEAD,
+        ),
     )
     fail_next: list[str] = field("faults of the next requests, before any random one", default_factory=list)  # noqa: RUF009
     down: bool = field("connections are dropped without an answer", default=False)
@@ -557,8 +570,8 @@ class Simulator:
     def _spoilt(self, fault: str | None, reply: Reply, exchange: Exchange) -> Reply:
         if fault == "half_json":
             return reply._replace(body=reply.body[: len(reply.body) // 2])
-        if fault == "no_sms" and exchange.request.path == LIST_PATH:
-            return success(message="success")
+        if fault in ANSWERS_INSTEAD and exchange.request.path == LIST_PATH:
+            return success(**ANSWERS_INSTEAD[fault])
         return reply
 
     def _serve(self, exchange: Exchange) -> Reply:

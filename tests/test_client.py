@@ -60,6 +60,9 @@ def config(simulator, entries) -> dict:
         "truncated",
         "half_json",
         "no_sms",
+        "errors",
+        "queued",
+        "elsewhere",
         "slow",
         "reset_after",
     ],
@@ -151,11 +154,13 @@ def test_a_connection_test_that_fails_says_so(command, simulator, config):
 
 
 @contextlib.contextmanager
-def server(status: int, body: bytes = b"", **headers: str) -> Iterator[str]:
-    """Serve one answer to every request, as the simulator would not."""
+def server(status: int, body: bytes = b"", received: list | None = None, **headers: str) -> Iterator[str]:
+    """Serve one answer to every request, as the simulator would not; `received` gets the headers of each."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
+            if received is not None:
+                received.append(self.headers)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -194,10 +199,37 @@ def test_a_redirect_to_what_is_no_address_is_a_fault_in_one_line(command, config
     assert "Traceback" not in run.log
 
 
+def test_an_answer_before_the_answer_is_asked_again(command, config):
+    with server(103, Link="</style.css>; rel=preload") as url:
+        run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 1})
+    assert run.code == 1
+    (error,) = run.errors
+    assert "Braze had an error (103)" in error
+
+
+def test_cookies_are_not_sent_back(command, config):
+    sent = []
+    with server(500, received=sent, **{"Set-Cookie": "a=b"}) as url:
+        run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 2})
+    assert run.code == 1
+    assert len(sent) == 2
+    assert not any("Cookie" in headers for headers in sent)
+
+
+def test_a_missing_bundle_of_certificates_is_told_in_one_line(command):
+    config = {"api_key": KEY, "api_url": "https://localhost:1", "start_date": "2026-03-01", "max_attempts": 1}
+    run = command("tap-braze-sms", config=config, env={"REQUESTS_CA_BUNDLE": "/nowhere/ca.pem"})
+    assert run.code == 1
+    (error,) = run.errors
+    assert "failed (the certificates that REQUESTS_CA_BUNDLE names are not there)" in error
+    assert "Traceback" not in run.log
+
+
 @pytest.mark.parametrize(
     "body, said",
     [
         (b"", "without saying why"),
+        (b"[" * 100_000, "without saying why"),
         (b"<html>", "without saying why"),
         (b"[]", "without saying why"),
         (b'{"message": null}', "without saying why"),
@@ -206,6 +238,10 @@ def test_a_redirect_to_what_is_no_address_is_a_fault_in_one_line(command, config
         (b'{"errors": "one text"}', "one text"),
         (b'{"message": "' + b"long " * 100 + b'"}', "long long"),
         (b'{"message": "for +1 (212) 555-0123 and 12125550123"}', "for [number] and [number]"),
+        (
+            '{"message": "for 212/555/0123, 212%20555%200123, 212\u2013555\u20130123"}'.encode(),
+            "for [number], [number], [number]",
+        ),
         (b'{"message": "key simulator-key?"}', "key [api_key]?"),
     ],
 )
@@ -288,7 +324,9 @@ def test_every_try_failing_is_final_after_as_many_as_are_set(simulator, attempts
         ("-5", 0, 0.5),
         ("nan", 0, 0.5),
         ("soon", 0, 0.5),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", 0, 0.5),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", LONGEST_WAIT, LONGEST_WAIT),
+        ("Fri, 01 Jan 2010 00:00:00 GMT", 0, 0.5),
+        ("Fri, 01 Jan 99999 00:00:00 GMT", 0, 0.5),
         ("", 0, 0.5),
     ],
 )

@@ -58,7 +58,18 @@ def test_a_phone_keeps_its_spelling(phone):
 
 def test_an_empty_list_has_no_rows():
     assert PageReader().rows(body()) == []
-    assert PageReader().read(body(), offset=0, limit=500).count == 0
+    assert PageReader().read(body(), offset=0, limit=500, dates=("2026-03-01", "2026-03-02")).count == 0
+
+
+@pytest.mark.parametrize("answer", [{"errors": []}, {"errors": None}, {"message": None}, {"message": "success"}])
+def test_an_empty_list_may_come_with_what_says_nothing_else(answer):
+    assert PageReader().rows(json.dumps({"sms": []} | answer).encode()) == []
+
+
+@pytest.mark.parametrize("sms", [[], [entry()]])
+def test_an_answer_with_errors_is_none(sms):
+    with pytest.raises(BrokenAnswerError):
+        PageReader().rows(json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode())
 
 
 def test_what_an_answer_says_beside_its_list_is_nobodys_business():

@@ -378,6 +378,15 @@ def test_an_answer_may_lack_its_records(braze, client):
     assert (answer.status_code, answer.json()) == (200, {"message": "success"})
 
 
+@pytest.mark.parametrize(
+    "fault, message, records", [("errors", "error", 0), ("queued", "queued", 0), ("elsewhere", "success", 1)]
+)
+def test_an_answer_may_be_to_nothing_that_was_asked(braze, client, fault, message, records):
+    braze.behaviour.fail_next = [fault]
+    answer = client.get()
+    assert (answer.status_code, answer.json()["message"], len(answer.json()["sms"])) == (200, message, records)
+
+
 def test_a_reset_breaks_the_connection(braze, raw):
     braze.behaviour.fail_next = ["reset"]
     ask(raw)
