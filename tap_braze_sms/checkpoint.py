@@ -22,6 +22,9 @@ KEY, VALUE = "replication_key", "replication_key_value"
 #: Braze advises to allow five minutes between a change and a call that relies on it.
 SETTLING = dt.timedelta(minutes=5)
 
+#: A lead of our clock that is no matter of rounding and of slow answers.
+LEAST_LEAD = dt.timedelta(minutes=1)
+
 
 def check(state: object, stream: str, replication_key: str) -> None:
     """Refuse a state that this stream could only misread.
@@ -90,10 +93,11 @@ class Checkpoint:
             now: When the run began.
             logger: Told about a bookmark that had to be mended.
         """
-        settled = now - SETTLING
-        self._ceiling = times.fixed(settled if end is None else min(end, settled))
+        self._settled = now - SETTLING
+        self._ceiling = times.fixed(self._settled if end is None else min(end, self._settled))
         self._replication_key = replication_key
         self._state = state
+        self._logger = logger
         #: Earliest instant this run reads, inclusive.
         self.since = start
         value = _value(state, replication_key)
@@ -103,11 +107,26 @@ class Checkpoint:
             return
         bookmark = times.moment(value)
         if bookmark > now:
-            logger.warning("The bookmark %s lies in the future; going back to %s", value, self._ceiling)
+            logger.warning(
+                "The bookmark %s lies in the future; going back to %s. What was detected while a clock was wrong may "
+                "be missing: a run without state (with Meltano: --full-refresh) reads everything again",
+                value,
+                self._ceiling,
+            )
             bookmark = times.moment(self._ceiling)
         if bookmark > start:
             self.since = bookmark - min(lookback, bookmark - start)
         state.update({KEY: replication_key, VALUE: times.fixed(bookmark)})
+
+    def heed(self, lead: dt.timedelta) -> None:
+        """Allow for a clock of ours that is ahead of Braze's: its future would be skipped by the next run."""
+        ceiling = times.fixed(self._settled - lead)
+        if lead > LEAST_LEAD and ceiling < self._ceiling:
+            self._logger.warning(
+                "This machine's clock is %s ahead of Braze's; the bookmark stays behind Braze's",
+                times.duration(lead.total_seconds()),
+            )
+            self._ceiling = ceiling
 
     def advance(self, moment: str) -> None:
         """Note that everything before an instant, in the fixed form, is handed over."""

@@ -7,6 +7,7 @@ import datetime as dt
 import email.utils
 import http.cookiejar
 import json
+import math
 import re
 import time
 import typing as t
@@ -113,6 +114,8 @@ class BrazeClient:
             user_agent: Names this program to Braze.
         """
         self.requests = 0
+        #: Seconds by which our clock is ahead of Braze's, by the quickest answer; infinite before the first.
+        self.clock_lead = math.inf
         self._config = config
         self._url = url_of(config)
         self._host = urlsplit(self._url).netloc
@@ -201,6 +204,7 @@ class BrazeClient:
                 **self._settings,
             )
             headers = response.headers
+            self.clock_lead = min(self.clock_lead, time.time() - sent(headers))
         except requests.Timeout:
             problem = f"no answer within {self._config['request_timeout']:g} s"
             raise _Again(problem) from None
@@ -262,10 +266,10 @@ class BrazeClient:
                 self._paused_until = now + wait
                 at = dt.datetime.now().astimezone() + dt.timedelta(seconds=wait)
                 self._logger.info(
-                    "Rate limit: this tap's share (rate_limit_share %g) of the workspace's %s requests is used; "
+                    "Rate limit: none of the workspace's %s requests is left for this plugin (rate_limit_share %g); "
                     "pausing %s, until %s",
-                    share,
                     self._budget.limit,
+                    share,
                     times.duration(wait),
                     at.strftime("%H:%M:%S %Z"),
                 )

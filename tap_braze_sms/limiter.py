@@ -21,6 +21,10 @@ MARGIN = 0.5
 #: Seconds after which to ask again while the very first answer is awaited.
 FIRST = 0.02
 
+#: Seconds before a reset is due, or by which it moves, that make a later one another window's: a server that reckons
+#: anew with each answer may name one a second later, of the same window.
+NEARLY_DUE, ANOTHER = 2.0, 60.0
+
 #: Longest wait for a reset; anything later is a wrong clock or header, and is asked again.
 LONGEST_WAIT = 3_700.0
 
@@ -119,23 +123,26 @@ class Budget:
 
     def _note(self, headers: Mapping[str, str], now: float) -> None:
         try:
-            limit, remaining, reset = (int(headers[f"X-RateLimit-{name}"]) for name in ("Limit", "Remaining", "Reset"))
-        except (KeyError, ValueError):
+            limit, remaining, reset = (
+                int(float(headers[f"X-RateLimit-{name}"])) for name in ("Limit", "Remaining", "Reset")
+            )
+        except (KeyError, ValueError, OverflowError):
             return  # not told
         if limit < 1 or reset < self._reset:
             return  # told nothing, or late: an answer of the window before
         left = reset - sent(headers)
         if left > LONGEST_WAIT:
             return  # milliseconds, or another clock: no hour is that long
-        if reset > self._reset:
-            if self._reset_at is not None:
-                # This answer was the first of a window that has just begun.
-                self._used = self._under_way + 1
-            self._reset = reset
+        if self._reset_at is None:
+            self._remaining = remaining
+        elif reset > self._reset and (now > self._reset_at - NEARLY_DUE or reset - self._reset > ANOTHER):
+            # This answer was the first of a window that has just begun.
+            self._used = self._under_way + 1
             self._remaining = remaining
         else:
             # Answers overtake each other; what was left only shrinks.
             self._remaining = min(self._remaining, remaining)
+        self._reset = reset
         if limit != self.limit:
             self.limit, self._remaining = limit, remaining
         # Braze's own clock tells how long its window still lasts; ours may be wrong.

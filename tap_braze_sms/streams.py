@@ -228,6 +228,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
 
         with progress:
             for rows, reached in walk:
+                self._checkpoint.heed(dt.timedelta(seconds=self._tap.client.clock_lead))
                 progress.records += len(rows)
                 yield rows
                 progress.tell()

@@ -470,6 +470,20 @@ def test_a_bookmark_in_the_future_goes_back_to_now_and_says_so(command, simulato
     assert run.bookmark <= fixed(utc_now() - 5 * MINUTE)
 
 
+@pytest.mark.parametrize("maps", [{}, {"stream_maps": {STREAM: {"source": "'Braze'"}}}])
+def test_a_clock_of_ours_that_is_ahead_skips_nothing_that_braze_detects_later(command, simulator, maps):
+    simulator.behaviour.clock_offset = -10_800.0
+    before = simulator.detect(3, minutes=10_000)
+    config = config_for(simulator, start_date="2020-01-01", lookback_minutes=0) | maps
+    first = command(NAME, config=config)
+    assert "This machine's clock is 3.0 h ahead of Braze's; the bookmark stays behind Braze's" in first.log
+    assert first.bookmark <= fixed(utc_now() - 180 * MINUTE - 5 * MINUTE)
+    later = simulator.detect(3)
+    second = command(NAME, config=config, state=first.state)
+    assert {row_of(entry) for entry in later} <= set(rows_of(second.records))
+    assert {row_of(entry) for entry in before} == set(rows_of(first.records))
+
+
 def test_a_start_date_later_than_the_bookmark_wins(command, simulator, config, entries):
     run = command(NAME, config=config | {"start_date": "2026-02-25T12:00:00Z"}, state=state_of("2026-02-10T00:00:00Z"))
     begin = dt.datetime(2026, 2, 25, 12, tzinfo=dt.timezone.utc)

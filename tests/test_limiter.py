@@ -235,8 +235,22 @@ def test_a_reset_that_is_due_costs_no_more_than_the_margin():
     assert budget.take(0.0, 1) == MARGIN
 
 
+@pytest.mark.parametrize("is_sliding", [True, False])
+def test_a_reset_that_moves_by_seconds_opens_no_further_share(is_sliding):
+    budget, taken = Budget(), 0
+    while not budget.take(float(taken), 0.5) and taken < 100:
+        taken += 1
+        told = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": str(100 - taken)}
+        moved = taken if is_sliding else random.Random(taken).randint(0, 1)
+        reset = {"X-RateLimit-Reset": str(EPOCH + 3_000 + moved)}
+        budget.give_back({**told, **reset, "Date": formatdate(EPOCH + taken, usegmt=True)}, float(taken))
+    assert taken == 50
+
+
 GARBAGE = [
     {},
+    {"X-RateLimit-Limit": "9" * 400, "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH)},
+    {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "9" * 400},
     {"X-RateLimit-Limit": "many"},
     {"X-RateLimit-Limit": "0", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH)},
     {"X-RateLimit-Limit": "-5", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH)},
@@ -358,7 +372,9 @@ def test_at_half_the_limit_a_run_is_never_refused_pauses_and_says_so(command):
         assert len(simulator.requests) <= 10 * windows_of(simulator)
         pauses = [line for line in run.log.splitlines() if "pausing" in line]
         assert 0 < len(pauses) <= windows_of(simulator)
-        assert "this tap's share (rate_limit_share 0.5) of the workspace's 20 requests is used; pausing" in pauses[0]
+        assert (
+            "none of the workspace's 20 requests is left for this plugin (rate_limit_share 0.5); pausing" in pauses[0]
+        )
 
 
 def test_requests_that_wait_for_the_first_answer_are_no_pause(command):
