@@ -21,19 +21,19 @@ COLUMN = "phone"
 #: What may stand between the columns.
 SEPARATORS = ",;\t"
 
-#: Of a phone number, by E.164. More are two numbers, or something else beside one.
-MOST_DIGITS = 15
+#: Of a phone number with its country code, by E.164. More are two numbers, or something else beside one.
+LEAST_DIGITS, MOST_DIGITS = 7, 15
 
-# Digits and what people put between them. Neither an extension nor 15555550100.0, as which a spreadsheet writes a
-# number that it took for one: their digits are another number.
-_WRITTEN = re.compile(r"(?![0-9]+\.[0-9]+$)\+?\s*\(?[0-9][0-9\s()./\u2010-\u2015-]*")
+# Digits and what people put between them. Not an extension, nor the (0) that is dialled at home alone, nor
+# 15555550100.0, as which a spreadsheet writes a number that it took for one: their digits are another number.
+_WRITTEN = re.compile(r"(?![0-9]+\.[0-9]+$)(?!.*[0-9]\s*\(0\))\+?\s*\(?[0-9][0-9\s()./\u2010-\u2015-]*")
 
 
 def is_number(text: object) -> TypeGuard[str]:
     """Whether a text has the digits that make it one number."""
     if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()):
         return False
-    return 0 < len(digits(text)) <= MOST_DIGITS
+    return LEAST_DIGITS <= len(digits(text)) <= MOST_DIGITS
 
 
 def are_configured(config: Mapping[str, t.Any]) -> bool:
@@ -50,7 +50,8 @@ def asked_about(config: Mapping[str, t.Any]) -> list[str]:
     spelled: dict[str, str] = {}
     for where, text in _configured(config):
         if not is_number(text):
-            msg = f"{where} holds no phone number; every number has up to {MOST_DIGITS} digits, as in +15555550100"
+            wanted = f"every number has {LEAST_DIGITS} to {MOST_DIGITS} digits, as in +15555550100"
+            msg = f"{where} holds no phone number; {wanted}"
             raise ConfigurationError(msg)
         spelled.setdefault(digits(text), text)
     return list(spelled.values())

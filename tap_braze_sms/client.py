@@ -25,6 +25,7 @@ from tap_braze_sms.limiter import LONGEST_WAIT as LONGEST_HOLD
 from tap_braze_sms.limiter import MARGIN, budget_of, sent
 from tap_braze_sms.records import BrokenAnswerError
 from tap_braze_sms.settings import url_of
+from tap_braze_sms.stopping import AFTERWARDS
 
 if t.TYPE_CHECKING:
     import logging
@@ -187,8 +188,8 @@ class BrazeClient:
                 self._stop.wait(wait)
         # Raised outside the handler, so that no library's message, which can quote the
         # query, comes along as context.
-        after = "nothing is lost: the next run goes on from the last bookmark"
-        msg = f"{what}: {failure}, {attempts} times in a row; {after}"
+        often = f", {attempts} times in a row" if attempts > 1 else ""
+        msg = f"{what}: {failure}{often}; {AFTERWARDS}"
         raise FatalAPIError(msg)
 
     def _try(self, prepared: requests.PreparedRequest, read: Callable[[bytes], T], what: str) -> T:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -18,7 +19,7 @@ from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
 from tap_braze_sms.messages import LoaderGoneError
-from tap_braze_sms.stopping import Stopped
+from tap_braze_sms.stopping import AFTERWARDS, Stopped
 
 #: Ends of a run that need no traceback: their message says what to do.
 _EXPLAINED = (SingerSDKError, InvalidInputLine, LoaderGoneError, ImportError)
@@ -35,10 +36,13 @@ class PlainCommand(SingerCommand):
 
     @override
     def main(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        for name in ("stdout", "stderr"):
+            if getattr(sys, name) is None:  # it was closed
+                setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 (as long as the process)
         try:
             return super().main(*args, **kwargs)
         except Stopped as stopped:
-            said = f"stopped by {stopped.signal_name}; nothing is lost: the next run goes on from the last bookmark"
+            said = f"stopped by {stopped.signal_name}; {AFTERWARDS}"
             self.logger.error(said)  # noqa: TRY400 (nothing went wrong here)
             raise
         except Exception as error:  # noqa: BLE001 (the last place that can log it)

@@ -169,6 +169,7 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
         _check_headers(config),
         _check_connection(config),
         _check_dates(config),
+        _check_batches(config),
     )
     wrong: dict[str, str] = {}
     for name, problem in problems:
@@ -187,11 +188,20 @@ def check_maps(config: t.Mapping[str, t.Any], streams: t.Collection[str]) -> Non
     Raises:
         ConfigurationError: names it.
     """
-    for key, made in (config.get("stream_maps") or {}).items():
-        source = made.get("__source__", key) if isinstance(made, dict) else key
-        if key != "__else__" and not fnmatch.filter(streams, source):
+    for source in mapped(config):
+        if not fnmatch.filter(streams, source):
             msg = f"stream_maps: got {source!r}, takes the name of a stream: {', '.join(streams)}"
             raise ConfigurationError(msg)
+
+
+def mapped(config: t.Mapping[str, t.Any]) -> list[str]:
+    """Give the names, or patterns of names, of the streams that stream maps are of."""
+    maps = config.get("stream_maps") or {}
+    return [
+        made.get("__source__", key) if isinstance(made, dict) else key
+        for key, made in maps.items()
+        if key != "__else__"
+    ]
 
 
 def _sound(schema: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -258,6 +268,18 @@ def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     elif "api_url" in config and not _URL.fullmatch(url := str(config["api_url"])):
         got = "a URL with a user or password in it" if "@" in url else repr(url[:80])
         yield "api_url", f"got {got}, takes https://host, or http://localhost:port for a simulator"
+
+
+def _check_batches(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    """Find what the SDK would fail with, or read nothing by, once it is under way."""
+    batches = config.get("batch_config")
+    if not isinstance(batches, dict):
+        return
+    for part, name in (("encoding", "format"), ("storage", "root")):
+        if not isinstance(batches.get(part), dict) or not isinstance(batches[part].get(name), str):
+            yield "batch_config", f"got none of {part}.{name}, takes encoding (format, compression) and storage (root)"
+    if type(size := batches.get("batch_size", 1)) is not int or size < 1:
+        yield "batch_config", f"got {size!r} at position batch_size, takes a whole number from 1 up"
 
 
 def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:

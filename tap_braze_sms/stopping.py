@@ -14,6 +14,9 @@ if t.TYPE_CHECKING:
 #: Seconds after which a wait looks whether to go on.
 SLICE = 0.1
 
+#: What to know after a run that ended early.
+AFTERWARDS = "nothing is lost: with its state, the next run goes on where this one stopped"
+
 #: Added to a signal's number, by the shell's convention, in the exit status of what it ended.
 SIGNALED = 128
 

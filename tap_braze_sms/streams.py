@@ -189,7 +189,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
         """The bookmark; one that nobody keeps when everything is read, whatever was read before."""
         return Checkpoint(
             self.stream_state if self.replication_method == "INCREMENTAL" else {},
-            self.replication_key,
+            type(self).replication_key,
             start=times.moment(self.config["start_date"]),
             end=self._end,
             lookback=dt.timedelta(minutes=self.config["lookback_minutes"]),
@@ -267,7 +267,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
     @override
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
         # The SDK would follow a lookback back, and a wrong clock into the future.
-        self._checkpoint.advance(latest_record["invalid_detected_at"])
+        if detected_at := latest_record.get("invalid_detected_at"):  # a catalog may leave it out
+            self._checkpoint.advance(detected_at)
 
     # Records that need no transformation
 
@@ -319,6 +320,8 @@ class PhoneNumberStatusStream(BrazeStream):
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
         super().apply_catalog(catalog)
+        # There is nothing to go on from: every number is asked about anew.
+        self.forced_replication_method, self.replication_key = "FULL_TABLE", None
         # Meltano selects every stream unless told otherwise; an empty table helps nobody.
         if self.selected and not self.selected_by_default:
             self.selected = False

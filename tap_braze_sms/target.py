@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import json
 import typing as t
 from collections import Counter
 
 from singer_sdk import RecordSink, Target
-from singer_sdk.exceptions import DataError, InvalidInputLine, RecordsWithoutSchemaException
+from singer_sdk.exceptions import ConfigurationError, DataError, InvalidInputLine, RecordsWithoutSchemaException
 from singer_sdk.helpers.capabilities import TARGET_BATCH_SIZE_ROWS_CONFIG, PluginCapabilities
 from singer_sdk.io_base import SingerMessageType, SingerReader
+from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from tap_braze_sms import settings
@@ -21,8 +24,6 @@ from tap_braze_sms.records import digits
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from singer_sdk.helpers._batch import BaseBatchFileEncoding
 
 
 KINDS = tuple(SingerMessageType)
@@ -41,26 +42,30 @@ class DiscreetReader(SingerReader):
     @override
     def deserialize_json(self, line: str) -> dict[str, t.Any]:
         self._line += 1
-        try:
-            message = json.loads(line)
-        except ValueError:
-            message = None
-        kind = message.get("type") if isinstance(message, dict) else None
+        message: dict[str, t.Any] = {}
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            message = dict(**json.loads(line))
+        kind, stream, schema = (message.get(name) for name in ("type", "stream", "schema"))
         problem = None if kind in KINDS else "is no Singer message"
         # Where these are not so, the SDK would fail with a bare KeyError or worse.
         if kind == SingerMessageType.SCHEMA:
-            self._streams.append(message.get("stream"))
-            if not isinstance(message.get("schema"), dict) or not isinstance(message["schema"].get("properties"), dict):
+            self._streams.append(stream)
+            if not isinstance(stream, str):
+                problem = "is a SCHEMA without the name of a stream"
+            elif not (isinstance(schema, dict) and isinstance(schema.get("properties"), dict)):
                 problem = "is a SCHEMA without properties"
         elif kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict):
             problem = "is a RECORD without record"
-        elif kind in KINDS and kind != SingerMessageType.STATE and message.get("stream") not in self._streams:
+        elif kind in KINDS and kind != SingerMessageType.STATE and stream not in self._streams:
             msg = f"line {self._line} of the input is {kind} before the SCHEMA of its stream"
             raise RecordsWithoutSchemaException(msg)
+        elif kind == SingerMessageType.BATCH:
+            msg = f"stream {stream} comes as BATCH files, which this target does not read: turn batch_config off"
+            raise DataError(msg)
         if problem:
             msg = f"line {self._line} of the input {problem}"
             raise InvalidInputLine(msg)
-        return t.cast("dict[str, t.Any]", message)
+        return message
 
 
 class RemovalSink(RecordSink):
@@ -84,9 +89,6 @@ class RemovalSink(RecordSink):
         super().__init__(target, stream_name, schema, key_properties)
         self._braze = target
         self._property = target.config["phone_property"]
-        if self._property not in schema["properties"]:
-            msg = f"stream {stream_name} has no property {self._property}; phone_property names the one with the number"
-            raise DataError(msg)
 
     @override
     def _validate_and_parse(self, record: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -95,12 +97,13 @@ class RemovalSink(RecordSink):
 
     @override
     def process_record(self, record: dict[str, t.Any], context: dict[str, t.Any]) -> None:
+        if self._property not in self.schema["properties"]:
+            msg = (
+                f"stream {self.stream_name} has no property {self._property}; "
+                "phone_property names the one with the number"
+            )
+            raise DataError(msg)
         self._braze.take(record.get(self._property), self.stream_name)
-
-    @override
-    def process_batch_files(self, encoding: BaseBatchFileEncoding, files: Sequence[str]) -> None:
-        msg = f"stream {self.stream_name} comes as BATCH files, which this target does not read: turn batch_config off"
-        raise DataError(msg)
 
 
 class TargetBrazeSMS(BrazePlugin, Target):
@@ -191,6 +194,17 @@ class TargetBrazeSMS(BrazePlugin, Target):
             self._count["skipped"],
             counted(self.client.requests, "request"),
         )
+
+    @override
+    def _process_schema_message(self, message_dict: dict[str, t.Any]) -> None:
+        stream, mapped = message_dict["stream"], settings.mapped(self.config)
+        # Unless `"__else__": null` leaves out what no map is of.
+        passes = self.mapper.default_mapper_type is not RemoveRecordTransform
+        if mapped and passes and not any(fnmatch.fnmatch(stream, name) for name in mapped):
+            # Misspelled, it would have let every number through.
+            msg = f"stream_maps: none is of stream {stream}; give it one: {{}} takes it as it is, null leaves it out"
+            raise ConfigurationError(msg)
+        super()._process_schema_message(message_dict)
 
     @override
     def _process_state_message(self, message_dict: dict[str, t.Any]) -> None:

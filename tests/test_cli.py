@@ -98,8 +98,8 @@ def discovered(command, **files: object) -> dict:
     return json.loads(done.stdout)
 
 
-def entry_of(catalog: dict) -> dict:
-    (entry,) = [entry for entry in catalog["streams"] if entry["tap_stream_id"] == STREAM]
+def entry_of(catalog: dict, stream: str = STREAM) -> dict:
+    (entry,) = [entry for entry in catalog["streams"] if entry["tap_stream_id"] == stream]
     return entry
 
 
@@ -549,7 +549,7 @@ def test_a_full_table_that_fails_replaces_nothing(command, simulator, config, ca
     assert run.of("ACTIVATE_VERSION") == []
 
 
-@pytest.mark.parametrize("key", ["invalid_detected_at", None])
+@pytest.mark.parametrize("key", ["invalid_detected_at", None, "phone"])
 def test_an_incremental_run_by_catalog_leaves_a_state_the_next_one_takes(command, config, catalog, since, key):
     entry = entry_of(catalog)
     entry |= {"replication_method": "INCREMENTAL", "replication_key": key}
@@ -569,6 +569,28 @@ def test_a_property_that_is_not_selected_is_left_out(command, config, catalog, s
     assert run.of("SCHEMA")[0]["schema"]["properties"].keys() == {"phone", "invalid_detected_at"}
     keys = sorted((fixed(entry.detected_at), entry.phone) for entry in since)
     assert sorted((r["invalid_detected_at"], r["phone"]) for r in run.records) == keys
+
+
+def test_without_the_time_in_the_records_the_bookmark_moves_on_all_the_same(command, config, catalog, since):
+    found = metadata_of(entry_of(catalog), "properties", "invalid_detected_at")
+    found |= {"inclusion": "available", "selected": False}
+    run = command(NAME, config=config, catalog=catalog)
+    assert run.code == 0, run.log
+    assert {tuple(record) for record in run.records} == {("phone", "reason")}
+    assert len(run.records) == len(since)
+    assert run.bookmark == command(NAME, config=config).bookmark
+
+
+def test_numbers_are_asked_about_anew_whatever_replication_a_catalog_wants(command, config):
+    config["phone_numbers"] = ["+12005550001", "+12005550002"]
+    catalog = discovered(command, config=config)
+    entry = entry_of(catalog, "phone_number_status")
+    entry |= {"replication_method": "INCREMENTAL", "replication_key": "checked_at"}
+    run = command(NAME, config=config, catalog=catalog)
+    assert run.code == 0, run.log
+    asked = [message for message in run.of("RECORD") if message["stream"] == "phone_number_status"]
+    assert len(asked) == 2
+    assert run.state["bookmarks"].get("phone_number_status", {}) == {}
 
 
 def test_a_stream_that_is_not_selected_is_not_read(command, simulator, config, catalog):

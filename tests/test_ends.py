@@ -10,6 +10,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,7 @@ def slowly(simulator, few) -> dict:
     return settings_for(simulator, few) | {"max_parallel_requests": 1}
 
 
-STOPPED = "stopped by {}; nothing is lost: the next run goes on from the last bookmark"
+STOPPED = "stopped by {}; nothing is lost: with its state, the next run goes on where this one stopped"
 
 
 def read_lines(process: Process, count: int) -> bytes:
@@ -320,6 +322,15 @@ def test_an_output_that_cannot_be_written_ends_the_run_with_one_line(command, co
     run = Run(1, b"", log.read_text())
     assert run.errors == ["the standard output cannot be written: No space left on device"]
     assert "Traceback" not in run.log
+
+
+def test_a_run_without_anywhere_to_log_to_is_like_any_other(config, many, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tap = Path(sys.executable).with_name("tap-braze-sms")
+    command = ["sh", "-c", f"{tap} --config config.json 2>&-"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, cwd=tmp_path, check=False)
+    assert done.returncode == 0
+    assert len(Run(0, done.stdout, "").records) == len(many)
 
 
 def test_batch_files_that_cannot_be_written_end_the_run_with_one_line(command, config, tmp_path):

@@ -80,6 +80,7 @@ PRIVATE = {
     (Stream, "_write_activate_version_message"): "(self, full_table_version)",
     (Stream, "_write_starting_replication_value"): "(self, context)",
     (Stream, "_increment_stream_state"): "(self, latest_record, *, context=None)",
+    (BaseSingerReader, "_process_schema_message"): "(self, message_dict)",
     (BaseSingerReader, "_process_state_message"): "(self, message_dict)",
 }
 

@@ -122,6 +122,18 @@ WRONG: list[tuple[dict, str]] = [
         {"batch_config": {"encoding": {"format": "xml"}, "storage": {"root": "."}}},
         "batch_config: got 'xml' at position encoding.format, takes one of jsonl, parquet",
     ),
+    (
+        {"batch_config": {"encoding": {"format": "jsonl"}}},
+        "batch_config: got none of storage.root, takes encoding (format, compression) and storage (root)",
+    ),
+    (
+        {"batch_config": {"encoding": {}, "storage": {"root": "."}}},
+        "batch_config: got none of encoding.format, takes encoding (format, compression) and storage (root)",
+    ),
+    (
+        {"batch_config": {"encoding": {"format": "jsonl"}, "storage": {"root": "."}, "batch_size": 0}},
+        "batch_config: got 0 at position batch_size, takes a whole number from 1 up",
+    ),
     # Several at once are still one line.
     ({"page_size": 501, "end_date": "never"}, "page_size: got 501, takes a whole number from 2 to 500; end_date: got"),
     (
