@@ -55,9 +55,9 @@ NAMES = {contender.name: contender.title for contender in ALL} | {
 RATIOS = """\
 # Benchmarks
 
-How many times as long as this tap others take to read {records:,} records from Braze's list, where a request takes
-150 ms (in the first two columns and the last) or no time. The tap is the reference with 10 requests at once, as many as
-the others may have.{chart}
+Time to read {records:,} records from Braze's list as a multiple of this tap's, where a request takes 150 ms (in the
+first two columns and the last) or no time. The tap is the reference with 10 requests at once, as many as the others may
+have.{chart}
 """
 
 CHART = """

@@ -1,4 +1,4 @@
-"""Numbers: the phone numbers someone asks about, as they wrote them."""
+"""Asked numbers: the phone numbers someone asks about, as they wrote them."""
 
 from __future__ import annotations
 

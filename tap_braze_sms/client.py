@@ -21,8 +21,7 @@ from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import DataError, FatalAPIError
 
 from tap_braze_sms import times
-from tap_braze_sms.limiter import LONGEST_WAIT as LONGEST_HOLD
-from tap_braze_sms.limiter import MARGIN, budget_of, sent
+from tap_braze_sms.limiter import LONGEST_PAUSE, MARGIN, budget_of, sent
 from tap_braze_sms.records import BrokenAnswerError
 from tap_braze_sms.settings import url_of
 from tap_braze_sms.stopping import AFTERWARDS
@@ -298,4 +297,4 @@ def _retry_after(headers: Mapping[str, str]) -> float:
         seconds = email.utils.parsedate_to_datetime(given).timestamp() - sent(headers)
     with contextlib.suppress(ValueError):
         seconds = float(given)
-    return min(max(0.0, seconds), LONGEST_HOLD)
+    return min(max(0.0, seconds), LONGEST_PAUSE)

@@ -26,7 +26,7 @@ FIRST = 0.02
 NEARLY_DUE, ANOTHER = 2.0, 60.0
 
 #: Longest wait for a reset; anything later is a wrong clock or header, and is asked again.
-LONGEST_WAIT = 3_700.0
+LONGEST_PAUSE = 3_700.0
 
 
 class Budget:
@@ -78,7 +78,7 @@ class Budget:
             elif not self._is_answered and self._under_way:
                 wait = FIRST  # the first answer of all will tell the limit
             if wait > 0:
-                return min(wait, LONGEST_WAIT)
+                return min(wait, LONGEST_PAUSE)
             self._used += 1
             self._under_way += 1
             return 0.0
@@ -131,7 +131,7 @@ class Budget:
         if limit < 1 or reset < self._reset:
             return  # told nothing, or late: an answer of the window before
         left = reset - sent(headers)
-        if left > LONGEST_WAIT:
+        if left > LONGEST_PAUSE:
             return  # milliseconds, or another clock: no hour is that long
         if self._reset_at is None:
             self._remaining = remaining

@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
     import click
 
 #: Seconds after a signal when the process ends whatever it is doing.
-PATIENCE = 4.5
+LAST_RESORT = 4.5
 
 #: Ways to write true and false in the environment.
 _BOOLEANS = (*TRUTHY, "false", "0", "no", "off")
@@ -100,7 +100,7 @@ class BrazePlugin(PluginBase):
         # The SDK exits with 0 here, which a runner takes for a complete load.
         self.stop.set(signum)
         stopped = Stopped(self.stop.signal)
-        timer = threading.Timer(PATIENCE, os._exit, (stopped.code,))
+        timer = threading.Timer(LAST_RESORT, os._exit, (stopped.code,))
         timer.daemon = True
         timer.start()
         if not self.stop.is_watched:

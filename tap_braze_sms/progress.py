@@ -1,4 +1,4 @@
-"""Progress: how far a long run is: a log line now and then, or one live line on a terminal."""
+"""Progress: how far a long run has got, in a log line now and then or one live line on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: what an answer of Braze's says, and how many of them are kept at once."""
+"""Records: what one of Braze's answers holds, and how it is kept in memory."""
 
 from __future__ import annotations
 

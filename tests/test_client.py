@@ -16,7 +16,7 @@ from simulator import Entry, Simulator, number, seeded, spell
 from singer_sdk.exceptions import FatalAPIError
 
 from tap_braze_sms.client import BrazeClient
-from tap_braze_sms.limiter import LONGEST_WAIT
+from tap_braze_sms.limiter import LONGEST_PAUSE
 from tap_braze_sms.records import PageReader
 from tap_braze_sms.stopping import Stop, Stopped
 
@@ -319,13 +319,13 @@ def test_every_try_failing_is_final_after_as_many_as_are_set(simulator, attempts
     [
         ("7", 7, 7),
         ("7.5", 7.5, 7.5),
-        ("1e12", LONGEST_WAIT, LONGEST_WAIT),
-        ("inf", LONGEST_WAIT, LONGEST_WAIT),
+        ("1e12", LONGEST_PAUSE, LONGEST_PAUSE),
+        ("inf", LONGEST_PAUSE, LONGEST_PAUSE),
         ("0", 0, 0.5),
         ("-5", 0, 0.5),
         ("nan", 0, 0.5),
         ("soon", 0, 0.5),
-        ("Fri, 01 Jan 2100 00:00:00 GMT", LONGEST_WAIT, LONGEST_WAIT),
+        ("Fri, 01 Jan 2100 00:00:00 GMT", LONGEST_PAUSE, LONGEST_PAUSE),
         ("Fri, 01 Jan 2010 00:00:00 GMT", 0, 0.5),
         ("Fri, 01 Jan 99999 00:00:00 GMT", 0, 0.5),
         ("", 0, 0.5),

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 from simulator import Simulator, seeded
 
-from tap_braze_sms.limiter import LONGEST_WAIT, MARGIN, Budget, budget_of
+from tap_braze_sms.limiter import LONGEST_PAUSE, MARGIN, Budget, budget_of
 
 #: An instant on Braze's clock, and the length of its windows.
 EPOCH, HOUR = 1_772_337_600, 3_600
@@ -74,7 +74,7 @@ def run(braze: Braze, share: float, *, requests: int, parallel: int, seed: int, 
             if taken == requests:
                 continue
             wait = budget.take(now, share)
-            assert 0 <= wait <= LONGEST_WAIT
+            assert 0 <= wait <= LONGEST_PAUSE
             if wait:
                 heapq.heappush(events, (now + wait, next(order), "take", None))
             else:

@@ -15,12 +15,12 @@ from simulator import seeded
 from singer_sdk.testing import get_target_test_class
 
 from tap_braze_sms.limiter import budget_of
-from tap_braze_sms.plugin import PATIENCE
+from tap_braze_sms.plugin import LAST_RESORT
 from tap_braze_sms.tap import TapBrazeSMS
 from tap_braze_sms.target import TargetBrazeSMS
 
 #: Seconds after a signal in which a run ends by itself, before its process is ended whatever it does.
-BY_ITSELF = PATIENCE - 1
+BY_ITSELF = LAST_RESORT - 1
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -391,7 +391,7 @@ class TestStandard(
         config={"api_key": KEY, "instance": "US-01", "dry_run": True, "skip_bad_numbers": True, "phone_property": "id"},
     )
 ):
-    """The SDK's tests of targets, with `id` for the number."""
+    """The SDK's tests of targets, with `id` for the number, in a dry run: of messages alone, not of removals."""
 
     # Streams without that property are refused here, on purpose.
     test_target_camelcase = None

@@ -44,7 +44,7 @@ def test_make_takes_the_pythons_that_are_supported(supported):
 
 def test_workflows_make_what_the_makefile_has():
     steps = [step for flow in WORKFLOWS.values() for job in flow["jobs"].values() for step in job.get("steps", [])]
-    made = [re.findall(r"^make (\w+)", step["run"]) for step in steps if "make " in step.get("run", "")]
-    targets = re.findall(r"^(\w+):.*## ", MAKEFILE, re.MULTILINE)
+    made = [re.findall(r"^make ([\w-]+)", step["run"]) for step in steps if "make " in step.get("run", "")]
+    targets = re.findall(r"^([\w-]+):.*## ", MAKEFILE, re.MULTILINE)
     assert made
     assert {target for targets in made for target in targets} <= set(targets)
