@@ -40,7 +40,7 @@ MOST_ATTEMPTS = 40
 
 #: The part of an estimate that is asked for before anything shows it to be right: of a
 #: day that goes on as it is known to have ended, and of days that only resemble others.
-TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.5
+TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.8
 
 #: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
 #: and the part of a page that they have to be. Rounding, a clock or a number detected again
@@ -103,9 +103,6 @@ class Reading:
         #: ``start_date`` and ``end_date`` to ask with.
         self.dates = window.dates(end_included=end_included)
         self.pending = 0
-        #: Answers that were full, and answers that lay behind the end of the list.
-        self.full = 0
-        self.wasted = 0
         #: Whether every wanted instant is proven.
         self.done = False
         #: Set by whoever asks when a request failed for good; the caller raises it once
@@ -121,10 +118,17 @@ class Reading:
         self._per_day = per_day or 0.0
         self._pages: list[Page] = []
         self._grain = len(window.since)
-        self._front = 0
+        #: The next position to ask for in order, and the one past all that was.
+        self._front = self._covered = 0
+        #: Up to where the list surely goes, probably goes, and surely does not.
         self._known = 0
-        self._at_bottom = False
         self._likely = 0.0
+        self._leap = 0
+        self._end: int | None = None
+        #: Offsets of pages that were asked for out of order, and the one under way.
+        self._ahead: deque[int] = deque()
+        self._probe: Ask | None = None
+        self._at_bottom = False
         self._overlap = self._least_overlap = min(OVERLAP, max(2, page_size // 12))
         self._mending: deque[Ask] = deque()
         self._boundaries: dict[str, _Boundary] = {}
@@ -142,46 +146,53 @@ class Reading:
     @property
     def share(self) -> float:
         """About the part of the window that is read, from 0 to 1."""
-        if self._at_bottom or not self._pages:
+        in_order = [page.oldest for page in self._pages if page.offset < self._front]
+        if self._at_bottom or not in_order:
             return float(self._at_bottom)
         since, end = times.moment(self.window.since), times.moment(self.window.end)
-        oldest = times.moment(min(page.oldest for page in self._pages))
-        return min(1.0, max(0.0, (end - oldest) / (end - since)))
+        return min(1.0, max(0.0, (end - times.moment(min(in_order))) / (end - since)))
 
     def rows(self) -> Iterator[list[Row]]:
         """Give what was read: wanted instants only, oldest first, nothing twice."""
         pages, self._pages = self._pages, []
         return ascending(pages, since=self.window.since, until=self.window.until or LATEST)
 
-    def ask(self, *, speculate: float = 0) -> Ask | None:
+    def ask(self, *, ahead: bool = False) -> Ask | None:
         """Say what to request next; None: nothing before an answer is in, or at all.
 
         Args:
-            speculate: How much to ask for that the list probably, not surely, has, as a
-                part of what it is known to have.
+            ahead: Rather a page that the list has probably, not surely. If it is full, all
+                before it is surely there; if not, one request is lost, not many.
         """
-        if not self._at_bottom:
-            ask = self._next_page(speculate=speculate)
-        else:
+        if self._at_bottom:
             ask = self._mending.popleft() if self._mending else None
+        else:
+            ask = self._page_ahead() if ahead and self.prospect else self._next_page()
         if ask is not None:
             self.pending += 1
         return ask
 
-    def prospect(self, speculate: float) -> float:
-        """Give the records that probably lie behind all that was asked for.
+    @property
+    def backlog(self) -> int:
+        """Records that the list surely has and that were not asked for."""
+        return max(0, self._known - self._front - len(self._ahead) * self._page_size)
 
-        Args:
-            speculate: As for `ask`, which has a request to make where this is above 0.
-        """
-        return 0.0 if self._at_bottom else self._reach(speculate) - self._front
+    @property
+    def prospect(self) -> int:
+        """Pages that the list probably has behind those it surely has; 0 while this is being found out."""
+        if self._at_bottom or self._probe:
+            return 0
+        begin = self._ahead[-1] + self._step if self._ahead else self._front
+        # Trust grows with what was found, and where estimates were too low again and again.
+        reach = max(min(self._likely, 2 * self._known), self._known + self._leap)
+        if self._end is not None:
+            reach = min(reach, (self._known + self._end) / 2)
+        return max(0, int(reach - self._page_size - begin) // self._step + 1)
 
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
         self.pending -= 1
         self._grain = min(self._grain, page.grain)
-        self.full += page.count == page.limit
-        self.wasted += page.offset > 0 and page.count <= self._overlap
         if page.count or page.offset == 0:  # an empty page from the top says it all
             self._pages.append(page)
             if not self._end_allowed_for and page.newest > (day := self.window.end[:10]) + NOON:
@@ -192,32 +203,62 @@ class Reading:
             boundary.near = page
             if boundary.tie is not None:
                 boundary.passed.append(page)
-        reached = page.offset + page.count
-        if page.count < page.limit or self._key(page.oldest) < self._since:
-            self._at_bottom = True
-        elif reached > self._known:
-            self._known = reached
-            self._estimate(page)
+        if ask is self._probe:
+            self._probe = None
+            if not page.count and ask.offset in self._ahead:
+                self._ahead.remove(ask.offset)  # another one, less far, has to tell
+        if not self._at_bottom:
+            self._note_depth(page)
         if self._at_bottom and not self.pending and not self._mending:
             self._plan_mending()
 
     # Ordinary paging
 
-    def _next_page(self, *, speculate: float) -> Ask | None:
-        if self._front and self._front >= self._reach(speculate):
-            return None
-        ask = Ask(self._front, self._page_size)
-        self._front += max(1, self._page_size - self._overlap)
+    @property
+    def _step(self) -> int:
+        return max(1, self._page_size - self._overlap)
+
+    def _next_page(self) -> Ask | None:
+        """Ask for the next page in order, if the list surely has it: after a full one, if only to find the end."""
+        return None if self._covered and self._front >= self._known else self._in_order()
+
+    def _in_order(self) -> Ask:
+        ask, step = Ask(self._front, self._page_size), self._step
+        if self._ahead:
+            # Evenly up to the page that is there already.
+            gap = self._ahead[0] - self._front
+            step = -(-gap // -(-gap // max(1, self._page_size - self._least_overlap)))
+        self._pass(ask.offset, step)
         return ask
 
-    def _reach(self, speculate: float) -> float:
-        """Give the position up to which it is worth asking."""
-        # The page after a full one is needed in any case, if only to find the end.
-        if not speculate:
-            return self._known
-        # Trust grows with what was found, so that a wrong estimate costs little.
-        trusted = max(self._page_size, self._known * speculate)
-        return min(self._likely, self._known + trusted)
+    def _page_ahead(self) -> Ask:
+        begin = self._ahead[-1] + self._step if self._ahead else self._front
+        offset = begin + (self.prospect - 1) * self._step
+        if offset == self._front:
+            self._probe = self._in_order()
+        else:
+            self._ahead.append(offset)
+            self._probe = Ask(offset, self._page_size)
+        return self._probe
+
+    def _pass(self, offset: int, step: int) -> None:
+        """Move on behind a page, and behind those that were asked for ahead of their turn."""
+        self._front, self._covered = offset + step, offset + self._page_size
+        while self._ahead and self._ahead[0] <= self._front:
+            self._pass(self._ahead.popleft(), self._step)
+
+    def _note_depth(self, page: Page) -> None:
+        reached = page.offset + page.count
+        if page.count < page.limit or self._key(page.oldest) < self._since:
+            self._end = reached if page.count or self._end is None else min(self._end, reached)
+        elif self._end is not None and self._end < reached:
+            self._end = None  # it has grown
+        if page.count and reached > self._known:
+            # Where estimates are too low again and again, leave them behind, farther and farther.
+            self._leap = 2 * max(self._leap, self._page_size) if 0 < self._likely < reached else 0
+            self._known = reached
+            self._estimate(page)
+        self._at_bottom = self._end is not None and self._covered >= self._end
 
     def _estimate(self, page: Page) -> None:
         """Guess how far the list goes, from the page deepest in it."""

@@ -27,15 +27,6 @@ if t.TYPE_CHECKING:
 #: Pages that may wait for an earlier window, for each parallel request.
 PAGES_AHEAD = 16
 
-#: Requests behind the end of a list, for each full page, that guessing may cost before it
-#: becomes cautious: then a window that is known to go on for n pages is believed to go on
-#: for n * CAUTION more, instead of n more.
-MOST_WASTE, CAUTION = 0.04, 0.25
-
-#: Pages that a list must promise beyond what was asked for, for a guess to be as good as
-#: the knowledge that there is one more: in the window that all others wait for, and in those.
-SAFE_FIRST, SAFE_LATER = 1, 3
-
 
 class Walk:
     """Reads all windows of a plan and gives their rows oldest first."""
@@ -64,8 +55,6 @@ class Walk:
         self._crew = crew
         self._open: deque[Reading] = deque()
         self._end_included = False
-        self._full = 0
-        self._wasted = 0
 
     @property
     def share(self) -> float:
@@ -106,29 +95,27 @@ class Walk:
         return self._open[0].done or self._open[0].error is not None
 
     def _next_request(self) -> Task | None:
-        """Choose what is surely or very probably needed, then a further window, then what is likely."""
-        cautious = self._wasted > 1 + self._full * MOST_WASTE
-        speculate = CAUTION if cautious else 1
-        request = self._safe_request(speculate)
+        """Choose what is surely needed or tells how much is, then a further window, then what is likely."""
+        request = self._needed()
         if request is None and self._open_window():
-            request = self._safe_request(speculate)
+            request = self._needed()
         if request is None:
             # Where most is likely to follow, a guess is safest, and most is left to do.
-            best = max(self._askable(), key=lambda reading: reading.prospect(speculate), default=None)
-            request = self._request(best, speculate) if best else None
+            best = max(self._askable(), key=lambda reading: reading.prospect, default=None)
+            request = self._request(best, ahead=True) if best else None
         return request
 
-    def _safe_request(self, speculate: float) -> Task | None:
-        """Ask where it is safe, earlier windows first: what is complete can go, what is begun has to wait."""
-        for index, reading in enumerate(self._askable()):
-            pages = SAFE_LATER if index else SAFE_FIRST
-            is_safe = reading.prospect(speculate) >= pages * self._page_size
-            if request := self._request(reading, speculate if is_safe else 0):
+    def _needed(self) -> Task | None:
+        """Ask for what is needed, earlier windows first: what is complete can go, what is begun has to wait."""
+        for reading in self._askable():
+            # In time, so that nobody waits for it.
+            runs_out = reading.backlog < (self._crew.size - 1) * self._page_size
+            if request := self._request(reading, ahead=runs_out):
                 return request
         return None
 
-    def _request(self, reading: Reading, speculate: float) -> Task | None:
-        ask = reading.ask(speculate=speculate)
+    def _request(self, reading: Reading, *, ahead: bool) -> Task | None:
+        ask = reading.ask(ahead=ahead)
         if ask is None:
             return None
         where = f"{reading.window}, offset {ask.offset}"
@@ -168,10 +155,7 @@ class Walk:
 
     def _receive(self, reading: Reading, ask: Ask, page: Future[Page]) -> None:
         try:
-            full, wasted = reading.full, reading.wasted
             reading.receive(ask, page.result())
-            self._full += reading.full - full
-            self._wasted += reading.wasted - wasted
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
             reading.error = error
         if self._plan.per_day is None:

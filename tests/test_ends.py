@@ -384,12 +384,12 @@ def test_an_error_in_a_worker_ends_the_run_after_all_that_lies_before_it(simulat
 def test_a_defect_in_what_is_asked_next_ends_the_run_instead_of_leaving_all_to_wait(config, monkeypatch):
     ask, calls = Reading.ask, []
 
-    def break_down(self, *, speculate=0):
+    def break_down(self, *, ahead=False):
         calls.append(self)
         if len(calls) > 20:
             msg = "a defect"
             raise RuntimeError(msg)
-        return ask(self, speculate=speculate)
+        return ask(self, ahead=ahead)
 
     monkeypatch.setattr(Reading, "ask", break_down)
     out = io.StringIO()
@@ -401,9 +401,9 @@ def test_a_defect_in_what_is_asked_next_ends_the_run_instead_of_leaving_all_to_w
 def test_a_window_that_asks_for_nothing_more_though_it_is_not_complete_ends_the_run(config, monkeypatch):
     ask, calls = Reading.ask, []
 
-    def fall_silent(self, *, speculate=0):
+    def fall_silent(self, *, ahead=False):
         calls.append(self)
-        return ask(self, speculate=speculate) if len(calls) < 20 else None
+        return ask(self, ahead=ahead) if len(calls) < 20 else None
 
     monkeypatch.setattr(Reading, "ask", fall_silent)
     out = io.StringIO()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import random
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -99,6 +101,27 @@ def test_a_range_costs_at_most_a_tenth_more_requests_than_it_must(days, parallel
     rows, walked = walk(moving, parallel=parallel, page_size=100)
     assert len(rows) == 20_000
     assert moving.requests <= 1.1 * 20_000 / 100 + walked.windows
+
+
+@pytest.mark.parametrize("parallel", [1, 8, 16])
+@pytest.mark.parametrize("records, days", [(5_000, 3), (20_000, 20), (20_000, 200)])
+def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, days, parallel):
+    over = []
+    for seed in range(5):
+        moving = MovingList(seed, records=0, days=days)
+        chance = random.Random(seed)
+        while len(moving.list) < records:
+            second, span = chance.randrange(days * 86_400), math.exp(chance.uniform(1, 9))
+            for _ in range(min(records - len(moving.list), chance.randrange(300, 5_000))):
+                tick = min(days * 86_400_000_000 - 1, int((second + span * chance.random()) * 1e6))
+                moment = times.fixed(START + dt.timedelta(microseconds=tick))
+                moving.list.append((-tick, (moment, f"+1212{seed}{len(moving.list):06}", None)))
+        moving.list.sort()
+        rows, walked = walk(moving, parallel=parallel)
+        assert len(rows) == records
+        over.append(moving.requests - 1.1 * math.ceil(records / 500) - walked.windows)
+    assert sorted(over)[2] <= 0
+    assert max(over) <= 3
 
 
 @pytest.mark.parametrize("end_included", [False, True])
