@@ -220,7 +220,9 @@ class Reading:
 
     def _next_page(self) -> Ask | None:
         """Ask for the next page in order, if the list surely has it: after a full one, if only to find the end."""
-        return None if self._covered and self._front >= self._known else self._in_order()
+        # Where it grew behind an answer that was its end, nobody else would ask.
+        is_needed = self._front < self._known or not self.pending
+        return self._in_order() if is_needed else None
 
     def _in_order(self) -> Ask:
         ask, step = Ask(self._front, self._page_size), self._step

@@ -78,7 +78,8 @@ class BrazePlugin(PluginBase):
             except ValueError:
                 is_read = False
             if not is_read:
-                msg = f"{name}: got {text!r} in {variable}, takes {takes}"
+                got = "something else" if name in settings.HIDDEN else repr(text)
+                msg = f"{name}: got {got} in {variable}, takes {takes}"
                 raise ConfigurationError(msg)
         return given
 

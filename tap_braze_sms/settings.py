@@ -39,8 +39,8 @@ _URL = re.compile(
 
 _DATES = "a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 
-#: Settings whose values are never shown.
-_HIDDEN = ("api_key", "phone_numbers")
+#: Settings whose values are never shown: the last holds the salt of hashes.
+HIDDEN = ("api_key", "phone_numbers", "stream_map_config")
 
 #: What settings take, in words, by their types in JSON Schema.
 _KINDS = {
@@ -227,7 +227,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     refusing = t.cast("dict[str, t.Any]", error.schema)
     if not error.absolute_path:
         got, refusing = "nothing", refusing["properties"][name]
-    elif name in _HIDDEN:
+    elif name in HIDDEN:
         got = "an empty text" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
     else:
         got = repr(error.instance)[:80]

@@ -95,27 +95,16 @@ class Walk:
         return self._open[0].done or self._open[0].error is not None
 
     def _next_request(self) -> Task | None:
-        """Choose what is surely needed or tells how much is, then a further window, then what is likely."""
-        request = self._needed()
+        """Choose a request, earlier windows first: what is complete can go, what is begun has to wait."""
+        request = next(filter(None, map(self._request, self._askable())), None)
         if request is None and self._open_window():
-            request = self._needed()
-        if request is None:
-            # Where most is likely to follow, a guess is safest, and most is left to do.
-            best = max(self._askable(), key=lambda reading: reading.prospect, default=None)
-            request = self._request(best, ahead=True) if best else None
+            request = self._request(self._open[-1])
         return request
 
-    def _needed(self) -> Task | None:
-        """Ask for what is needed, earlier windows first: what is complete can go, what is begun has to wait."""
-        for reading in self._askable():
-            # In time, so that nobody waits for it.
-            runs_out = reading.backlog < (self._crew.size - 1) * self._page_size
-            if request := self._request(reading, ahead=runs_out):
-                return request
-        return None
-
-    def _request(self, reading: Reading, *, ahead: bool) -> Task | None:
-        ask = reading.ask(ahead=ahead)
+    def _request(self, reading: Reading) -> Task | None:
+        # How far the list goes is asked in time, so that nobody has to wait for that.
+        runs_out = reading.backlog < (self._crew.size - 1) * self._page_size
+        ask = reading.ask(ahead=runs_out)
         if ask is None:
             return None
         where = f"{reading.window}, offset {ask.offset}"

@@ -134,6 +134,7 @@ WRONG: list[tuple[dict, str]] = [
         {"batch_config": {"encoding": {"format": "jsonl"}, "storage": {"root": "."}, "batch_size": 0}},
         "batch_config: got 0 at position batch_size, takes a whole number from 1 up",
     ),
+    ({"stream_map_config": SECRET}, "stream_map_config: got a value of type str, takes an object"),
     # Several at once are still one line.
     ({"page_size": 501, "end_date": "never"}, "page_size: got 501, takes a whole number from 2 to 500; end_date: got"),
     (
@@ -185,6 +186,11 @@ def environment(**variables: object) -> dict[str, str]:
         ("rate_limit_share", "nan", "rate_limit_share: got 'nan', takes a number above 0 and at most 1"),
         ("request_timeout", "inf", "request_timeout: got 'inf', takes a number above 0 and at most 86400"),
         ("stream_maps", "{nope", "stream_maps: got '{nope' in TAP_BRAZE_SMS_STREAM_MAPS, takes an object"),
+        (
+            "stream_map_config",
+            f'{{"salt": "{SECRET}',
+            "stream_map_config: got something else in TAP_BRAZE_SMS_STREAM_MAP_CONFIG, takes an object",
+        ),
         ("end_date", "", f"end_date: got '', {A_DATE}"),
         ("instance", "US-06", f"instance: got both of instance and api_url, {ONE_OF_TWO}"),
     ],
