@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import sys
 import time
@@ -70,7 +71,8 @@ class Progress(logging.Filter):
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the live line away."""
+        """Take the live line away, and tell nothing more: a loader may still be waited for."""
+        self._told = math.inf
         for handler in self._handlers:
             handler.removeFilter(self)
         self._draw("")

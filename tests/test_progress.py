@@ -119,6 +119,19 @@ def test_the_end_says_what_it_took(job):
     assert progress.summary == "200 requests (50 a second), 4.0 s"
 
 
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_what_is_over_tells_nothing_though_a_loader_is_still_waited_for(job, lines, monkeypatch, is_terminal):
+    error = io.StringIO()
+    error.isatty = lambda: is_terminal
+    monkeypatch.setattr(sys, "stderr", error)
+    with job.progress() as progress:
+        pass
+    shown = error.getvalue()
+    job.now += 100 * EVERY
+    progress.tell()
+    assert (lines(), error.getvalue()) == ([], shown)
+
+
 def test_a_run_tells_its_share_of_the_range_its_budget_and_at_the_end_its_sum(simulator, caplog, monkeypatch):
     monkeypatch.setattr("tap_braze_sms.progress.EVERY", 0.0)
     caplog.set_level(logging.INFO)
