@@ -81,8 +81,8 @@ def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:
     filled = (row for row in rows if any(cell.strip() for cell in row))
     column: int | None = None
     for index, row in enumerate(filled):
-        if index == 0 and COLUMN in _names(row):
-            column = _names(row).index(COLUMN)
+        if index == 0 and COLUMN in (names := _names(row)):
+            column = names.index(COLUMN)
         elif column is None:
             # A plain line may hold commas of its own; a number never does.
             yield rows.line_num, ",".join(row).strip()

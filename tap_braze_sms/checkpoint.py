@@ -120,8 +120,7 @@ class Checkpoint:
 
     def heed(self, lead: dt.timedelta) -> None:
         """Allow for a clock of ours that is ahead of Braze's: its future would be skipped by the next run."""
-        ceiling = times.fixed(self._settled - lead)
-        if lead > LEAST_LEAD and ceiling < self._ceiling:
+        if lead > LEAST_LEAD and (ceiling := times.fixed(self._settled - lead)) < self._ceiling:
             self._logger.warning(
                 "This machine's clock is %s ahead of Braze's; the bookmark stays behind Braze's",
                 times.duration(lead.total_seconds()),

@@ -167,7 +167,8 @@ class Reading:
         if self._at_bottom:
             ask = self._mending.popleft() if self._mending else None
         else:
-            ask = self._page_ahead() if ahead and self.prospect else self._next_page()
+            pages = self.prospect if ahead else 0
+            ask = self._page_ahead(pages) if pages else self._next_page()
         if ask is not None:
             self.pending += 1
         return ask
@@ -182,12 +183,11 @@ class Reading:
         """Pages that the list probably has behind those it surely has; 0 while this is being found out."""
         if self._at_bottom or self._probe:
             return 0
-        begin = self._ahead[-1] + self._step if self._ahead else self._front
         # Trust grows with what was found, and where estimates were too low again and again.
         reach = max(min(self._likely, 2 * self._known), self._known + self._leap)
         if self._end is not None:
             reach = min(reach, (self._known + self._end) / 2)
-        return max(0, int(reach - self._page_size - begin) // self._step + 1)
+        return max(0, int(reach - self._page_size - self._behind) // self._step + 1)
 
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
@@ -203,12 +203,8 @@ class Reading:
             boundary.near = page
             if boundary.tie is not None:
                 boundary.passed.append(page)
-        if ask is self._probe:
-            self._probe = None
-            if not page.count and ask.offset in self._ahead:
-                self._ahead.remove(ask.offset)  # another one, less far, has to tell
         if not self._at_bottom:
-            self._note_depth(page)
+            self._note_depth(ask, page)
         if self._at_bottom and not self.pending and not self._mending:
             self._plan_mending()
 
@@ -217,6 +213,11 @@ class Reading:
     @property
     def _step(self) -> int:
         return max(1, self._page_size - self._overlap)
+
+    @property
+    def _behind(self) -> int:
+        """The position behind all pages that were asked for, in order and ahead."""
+        return self._ahead[-1] + self._step if self._ahead else self._front
 
     def _next_page(self) -> Ask | None:
         """Ask for the next page in order, if the list surely has it: after a full one, if only to find the end."""
@@ -233,9 +234,9 @@ class Reading:
         self._pass(ask.offset, step)
         return ask
 
-    def _page_ahead(self) -> Ask:
-        begin = self._ahead[-1] + self._step if self._ahead else self._front
-        offset = begin + (self.prospect - 1) * self._step
+    def _page_ahead(self, pages: int) -> Ask:
+        """Ask for the last of some pages behind all that were asked for."""
+        offset = self._behind + (pages - 1) * self._step
         if offset == self._front:
             self._probe = self._in_order()
         else:
@@ -249,7 +250,12 @@ class Reading:
         while self._ahead and self._ahead[0] <= self._front:
             self._pass(self._ahead.popleft(), self._step)
 
-    def _note_depth(self, page: Page) -> None:
+    def _note_depth(self, ask: Ask, page: Page) -> None:
+        """Take in what a page says of how far the list goes."""
+        if ask is self._probe:
+            self._probe = None
+            if not page.count and ask.offset in self._ahead:
+                self._ahead.remove(ask.offset)  # another one, less far, has to tell
         reached = page.offset + page.count
         if page.count < page.limit or self._key(page.oldest) < self._since:
             self._end = reached if page.count or self._end is None else min(self._end, reached)

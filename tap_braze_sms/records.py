@@ -142,10 +142,9 @@ class PageReader:
                 (times.canonical(entry.invalid_detected_at), entry.phone, entry.reason) for entry in _decode(body).sms
             ]
         # There is something unusual in it: record by record, which takes somewhat longer.
-        answer: t.Any = None
+        answer: dict[str, t.Any] = {}
         with contextlib.suppress(ValueError, RecursionError):
-            answer = msgspec.json.decode(body)
-        answer = answer if isinstance(answer, dict) else {}
+            answer = msgspec.json.decode(body, type=dict)
         entries = answer.get("sms")
         if not isinstance(entries, list):
             msg = "the answer is not JSON with a list `sms`"

@@ -190,21 +190,21 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(command, simula
     assert str(simulator.port) not in error
 
 
-def test_a_redirect_to_what_is_no_address_is_a_fault_in_one_line(command, config):
-    with server(302, Location="http://[::1") as url:
+@pytest.mark.parametrize(
+    "status, headers, said",
+    [
+        # A redirect to what is no address, and an answer before the answer.
+        (302, {"Location": "http://[::1"}, "failed (ValueError)"),
+        (103, {"Link": "</style.css>; rel=preload"}, "Braze had an error (103)"),
+    ],
+)
+def test_an_answer_of_no_use_is_a_fault_in_one_line(command, config, status, headers, said):
+    with server(status, **headers) as url:
         run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 1})
     assert run.code == 1
     (error,) = run.errors
-    assert "failed (ValueError)" in error
+    assert said in error
     assert "Traceback" not in run.log
-
-
-def test_an_answer_before_the_answer_is_asked_again(command, config):
-    with server(103, Link="</style.css>; rel=preload") as url:
-        run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 1})
-    assert run.code == 1
-    (error,) = run.errors
-    assert "Braze had an error (103)" in error
 
 
 def test_cookies_are_not_sent_back(command, config):
