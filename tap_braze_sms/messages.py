@@ -20,9 +20,9 @@ from singer_sdk.singerlib.encoding.simple import Message, RecordMessage
 from typing_extensions import override
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import datetime as dt
+    from collections.abc import Callable, Sequence
 
-    from tap_braze_sms.records import Row
     from tap_braze_sms.stopping import Stop
 
 #: Bytes collected before they are written without a reason.
@@ -41,20 +41,6 @@ _CHUNK = min(getattr(select, "PIPE_BUF", 512), 4096)
 
 class LoaderGoneError(Exception):
     """The reading end of our output was closed."""
-
-
-class _Record(msgspec.Struct):
-    phone: str
-    invalid_detected_at: str
-    reason: str | None
-
-
-class _RecordLine(msgspec.Struct, omit_defaults=True):
-    type: str
-    stream: str
-    record: _Record
-    version: int | None = None
-    time_extracted: t.Any = None
 
 
 class BufferedWriter(GenericSingerWriter[bytes, Message]):
@@ -85,31 +71,23 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
         if not isinstance(message, RecordMessage) or len(self._buffer) >= BUFFER:
             self.flush()
 
-    def write_rows(
+    def write_records(
         self,
         stream: str,
-        rows: Iterable[Row],
+        records: Sequence[dict[str, t.Any]],
         *,
         version: int | None,
-        time_extracted: object,
+        time_extracted: dt.datetime,
     ) -> None:
-        """Write a RECORD message for each row.
+        """Write a RECORD message for each of some records, at least one.
 
-        The same bytes as `write_message` with the SDK's own messages, without a dict, a
-        message object and a walk through the schema for each.
+        The same bytes as `write_message` with the SDK's own messages, of which only one is
+        made: what stands around its record stands around all.
         """
-        self._buffer += self._encode.encode_lines(
-            [
-                _RecordLine(
-                    type="RECORD",
-                    stream=stream,
-                    record=_Record(phone, detected_at, reason),
-                    version=version,
-                    time_extracted=time_extracted,
-                )
-                for detected_at, phone, reason in rows
-            ],
-        )
+        around = RecordMessage(stream, {}, version, time_extracted)
+        before, after = self.format_message(around).split(b"{}")
+        lines = self._encode.encode_lines(records).rstrip(b"\n").replace(b"\n", after + b"\n" + before)
+        self._buffer += before + lines + after + b"\n"
         if len(self._buffer) >= BUFFER:
             self.flush()
 

@@ -181,8 +181,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
         for rows in self._read():
-            for detected_at, phone, reason in rows:
-                yield {"phone": phone, "invalid_detected_at": detected_at, "reason": reason}
+            yield from _records(rows)
 
     @functools.cached_property
     def _checkpoint(self) -> Checkpoint:
@@ -279,8 +278,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
             return
         with self.get_record_counter() as counter, self.get_sync_timer():
             for rows in filter(None, self._read()):
-                self._tap.message_writer.write_rows(
-                    self.name, rows, version=self._stream_version, time_extracted=dt.datetime.now(times.UTC)
+                self._tap.message_writer.write_records(
+                    self.name, _records(rows), version=self._stream_version, time_extracted=dt.datetime.now(times.UTC)
                 )
                 counter.increment(len(rows))
                 self._checkpoint.advance(rows[-1][0])
@@ -299,6 +298,10 @@ class InvalidPhoneNumbersStream(BrazeStream):
             and self.effective_schema.get("properties") == self.schema["properties"]
             and all(self.mask["properties", name] for name in self.schema["properties"])
         )
+
+
+def _records(rows: list[Row]) -> list[Record]:
+    return [{"phone": phone, "invalid_detected_at": at, "reason": reason} for at, phone, reason in rows]
 
 
 class PhoneNumberStatusStream(BrazeStream):

@@ -223,11 +223,11 @@ def test_where_the_sdk_changes_records_its_own_path_is_taken(simulator, odd, cha
 
 def test_the_fast_path_is_taken_where_nothing_changes(simulator, odd, monkeypatch):
     rows = []
-    write_rows = BufferedWriter.write_rows
+    write_records = BufferedWriter.write_records
     monkeypatch.setattr(
         BufferedWriter,
-        "write_rows",
-        lambda self, *given, **named: (rows.extend(given[1]), write_rows(self, *given, **named)),
+        "write_records",
+        lambda self, *given, **named: (rows.extend(given[1]), write_records(self, *given, **named)),
     )
     run_here(config_for(simulator, start_date="2026-02-20", end_date="2026-03-02"))
     assert len(rows) == len(odd)
