@@ -28,10 +28,13 @@ LEAST_DIGITS, MOST_DIGITS = 7, 15
 # 15555550100.0, as which a spreadsheet writes a number that it took for one: their digits are another number.
 _WRITTEN = re.compile(r"(?![0-9]+\.[0-9]+$)(?!.*[0-9]\s*\(0\))\+?\s*\(?[0-9][0-9\s()./\u2010-\u2015-]*")
 
+#: What another column may hold.
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
 
 def is_number(text: object) -> TypeGuard[str]:
     """Whether a text has the digits that make it one number."""
-    if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()):
+    if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()) or _DATE.fullmatch(text.strip()):
         return False
     return LEAST_DIGITS <= len(digits(text)) <= MOST_DIGITS
 

@@ -13,6 +13,7 @@ import typing as t
 from pathlib import Path
 
 import click
+from singer_sdk import mapper
 from singer_sdk.exceptions import ConfigurationError, DiscoveryError, InvalidInputLine, MappingError, SingerSDKError
 from singer_sdk.plugin_base import SingerCommand
 from singer_sdk.singerlib import Catalog
@@ -29,6 +30,9 @@ _IMPERSONAL = (ConfigurationError, DiscoveryError, MappingError, ImportError)
 
 # What a message can quote of a record: text in quotes, and words with digits.
 _QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
+
+# Of an expression: text, which can be a salt, and what can be a phone number.
+_LITERAL = re.compile(r"""(['"]).*?\1|\d{5,}""", re.DOTALL)
 
 
 class PlainCommand(SingerCommand):
@@ -54,6 +58,8 @@ class PlainCommand(SingerCommand):
         shown = discreet(error)
         if isinstance(error, MappingError):
             message = f"stream_maps: {shown}"
+        elif expression := _mapped_by(error):
+            message = f"stream_maps: {expression} fails: {type(error).__name__}"
         elif isinstance(error, _EXPLAINED):
             message = " ".join(str(shown).split())
         elif isinstance(error, OSError) and error.filename:
@@ -61,6 +67,14 @@ class PlainCommand(SingerCommand):
         else:
             message, debug = f"{type(error).__name__}: {shown}", True
         self.logger.error("%s", message, exc_info=shown if debug else None)
+
+
+def _mapped_by(error: Exception) -> str:
+    """Give the expression of a stream map that an error comes from, without its literals; empty: it comes from none."""
+    # The SDK's mapper names it only in errors of its own, not in those of what an expression calls.
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    mapping = [frame.f_locals for frame in frames if frame.f_globals.get("__name__") == mapper.__name__]
+    return next((_LITERAL.sub("…", str(known["expr"])) for known in mapping if "expr" in known), "")
 
 
 def discreet(error: BaseException) -> BaseException:
@@ -123,7 +137,8 @@ class ObjectFile(click.File):
         content = read_object(option, value)
         try:
             entries = Catalog.from_dict(content).streams if option == "catalog" else ()
-            if all(entry.schema.properties for entry in entries):
+            # The SDK would look for the maps of a stream by the one name and keep them by the other.
+            if all(entry.schema.properties and entry.stream in {None, entry.tap_stream_id} for entry in entries):
                 return io.StringIO(json.dumps(content))
         except (KeyError, TypeError, AttributeError):
             pass

@@ -57,11 +57,13 @@ class BrazePlugin(PluginBase):
         # The SDK looks for .env where it is installed, not where it is started, up to its
         # version 0.54 (meltano/sdk#3769).
         self.append_builtin_config(self.config_jsonschema)
-        found = find_dotenv(usecwd=True) or os.devnull
+        found = ""
         try:
+            found = find_dotenv(usecwd=True) or os.devnull
             load_dotenv(found, override=True)
-        except UnicodeDecodeError:
-            msg = f"{found}: it is not UTF-8 text"
+        except (OSError, UnicodeDecodeError) as error:
+            problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            msg = f"{found or 'the folder that this was started in'}: {problem}"
             raise ConfigurationError(msg) from None
         given: dict[str, t.Any] = {}
         # One after the other, as the SDK does not say which of them it could not read.

@@ -431,7 +431,7 @@ def test_a_stream_map_that_fails_on_every_record_is_told_in_one_line(command, co
     maps = {STREAM: {"phone": "sha256(config['salt'] + phone)"}}
     run = command(NAME, config=config | {"stream_maps": maps})
     assert run.code == 1
-    assert run.errors == [f"stream_maps: the map of {STREAM} fails: KeyError: 'salt'"]
+    assert run.errors == ["stream_maps: sha256(config[…] + phone) fails: KeyError"]
     assert "Traceback" not in run.log
 
 
@@ -441,8 +441,9 @@ def test_a_stream_map_that_fails_on_one_record_quotes_nothing_of_it(command, con
     run = command(NAME, config=config | {"stream_maps": maps})
     assert run.code == 1
     (error,) = run.errors
-    assert error.startswith("ZeroDivisionError")
+    assert error == "stream_maps: 1 / (0 if phone.replace(…, …) == … else 1) fails: ZeroDivisionError"
     assert last not in run.log
+    assert "Traceback" not in run.log
 
 
 def test_what_the_sdk_leaves_in_a_state_under_way_is_not_kept(config, entries):

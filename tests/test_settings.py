@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import subprocess
 
 import pytest
 from conftest import KEY, config_for, run_here
@@ -245,6 +246,17 @@ def test_a_env_file_that_is_no_text_stops_the_run_before_any_request(command, si
     assert simulator.requests == []
 
 
+def test_a_folder_that_is_gone_is_told_in_one_line(command, simulator):
+    gone = command.folder / "gone"
+    gone.mkdir()
+    started = ["-c", 'rmdir "$PWD" && exec "$@"', "sh", *command.arguments("tap-braze-sms", "--config=ENV")]
+    shell = ["/bin/sh", *started]
+    run = subprocess.run(shell, cwd=gone, capture_output=True, text=True, env=environment(), check=False)
+    assert run.returncode == 1
+    assert "the folder that this was started in: No such file or directory" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 # Right ones
 
 
@@ -423,6 +435,7 @@ def test_localhost_may_be_spoken_to_without_tls_by_its_name(simulator):
         '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "metadata": [{}]}]}',
         '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "metadata": 1}]}',
         '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "schema": {}, "metadata": []}]}',
+        '{"streams": [{"tap_stream_id": "invalid_phone_numbers", "stream": "n", "schema": {"properties": {"n": {}}}}]}',
         '{"streams": 1}',
     ],
 )

@@ -130,12 +130,21 @@ def test_an_answer_that_does_not_say_success_is_no_acceptance(simulator, load, f
     assert (done.code, done.messages) == (0, [{"n": 1}])
 
 
+def test_a_stream_map_that_fails_on_one_record_is_told_in_one_line(load):
+    maps = {"verified": {"phone": "phone if int(phone[1:]) else None"}}
+    done = load(SCHEMA, record("+12025550100"), record("+1 202 555 0101 x"), stream_maps=maps)
+    assert (done.code, done.messages) == (1, [])
+    assert done.errors == ["stream_maps: phone if int(phone[1:]) else None fails: ValueError"]
+    assert "Traceback" not in done.log
+
+
 @pytest.mark.parametrize(
     "bad",
     [
         *(None, "", "n/a", True, 12025550100.5, -12025550100),
         *("12025550100.0", "1.2025550100E10", "+12025550100 ext 7", "١٢٠٢٥٥٥٠١٠٠"),
         *("+44 (0)20 7946 0958", "+1 (0) 202 555 0100", "911", "1/1/2026"),
+        *("2025-11-10", "2025-11-10 04:05"),
     ],
 )
 def test_a_value_that_is_no_number_stops_the_run_with_its_position(simulator, load, bad):
