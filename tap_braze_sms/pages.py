@@ -42,6 +42,10 @@ MOST_ATTEMPTS = 40
 #: day that goes on as it is known to have ended, and of days that only resemble others.
 TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.8
 
+#: How many times an estimate the list has to be to show that it is of another kind than was thought, and how many
+#: times farther than before is looked then.
+FAR_BEYOND, LEAPS = 1.4, 4
+
 #: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
 #: and the part of a page that they have to be. Rounding, a clock or a number detected again
 #: could put some there, and to believe it would cost the last day of each window; not to
@@ -123,6 +127,8 @@ class Reading:
         #: Up to where the list surely goes, probably goes, and surely does not.
         self._known = 0
         self._likely = 0.0
+        #: The estimate that what is found is held against, and how far to look ahead whatever is likely.
+        self._expected = 0.0
         self._leap = 0
         self._end: int | None = None
         #: Offsets of pages that were asked for out of order, and the one under way.
@@ -262,10 +268,14 @@ class Reading:
         elif self._end is not None and self._end < reached:
             self._end = None  # it has grown
         if page.count and reached > self._known:
-            # Where estimates are too low again and again, leave them behind, farther and farther.
-            self._leap = 2 * max(self._leap, self._page_size) if 0 < self._likely < reached else 0
             self._known = reached
             self._estimate(page)
+            if not self._expected:
+                self._expected = self._likely
+            elif reached > FAR_BEYOND * self._expected:
+                # Far more than usual: look farther and farther, or it would be page after page.
+                self._expected = self._likely
+                self._leap = LEAPS * self._leap or self._page_size
         self._at_bottom = self._end is not None and self._covered >= self._end
 
     def _estimate(self, page: Page) -> None:

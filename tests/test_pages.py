@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import deque
@@ -266,6 +267,22 @@ def test_a_guess_is_made_exactly_where_there_is_a_prospect():
             deepest = asked.pop()
             reading.receive(deepest, moving.answer(reading.dates, deepest.offset, deepest.limit))
     assert guesses >= 3
+
+
+@pytest.mark.parametrize("per_day", [50, 200])
+def test_days_with_far_more_than_usual_are_not_read_page_after_page(per_day):
+    """As when a list that was kept for a year comes into use: twenty times as many a day, all at once."""
+    moving = MovingList(6, records=30_000, days=30)
+    reading = Reading(moving.window, page_size=500, per_day=per_day)
+    rounds = 0
+    while not reading.done:
+        # Sixteen requests under way, each answered when all of them are.
+        asked = list(itertools.takewhile(bool, (reading.ask() or reading.ask(ahead=True) for _ in range(16))))
+        for ask in asked:
+            reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
+        rounds += 1
+    assert moving.requests <= 1.1 * 30_000 / 500 + 1
+    assert rounds <= 20
 
 
 @pytest.mark.parametrize("records", [*range(1, 40), 99, 100, 101, 200, 777])
