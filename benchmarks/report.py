@@ -49,6 +49,7 @@ NAMES = {contender.name: contender.title for contender in ALL} | {
     "loader_alone": "target-duckdb alone, the same messages from a file",
     "pipe": "tap-braze-sms, piped into target-duckdb",
     "meltano_recorded": "`meltano run` of target-duckdb and a tap that only prints the file",
+    "meltano_unloaded": "`meltano run` of tap-braze-sms and a loader that only counts",
     "meltano_run": "`meltano run tap-braze-sms target-duckdb`",
 }
 
@@ -97,7 +98,8 @@ NOTES = {
         "Meltano itself takes, to start and to carry each line. The seconds, again, in three parts: *before and after "
         "the loader* is Meltano, which starts and ends; the *loader waits* until the tap has started and for lines; "
         "the *loader works*. All share the machine's cores; *CPU s* is of all processes of a row, without the "
-        "simulator's.\n"
+        "simulator's. What holds a run up shows where it is left out: the tap in the row whose tap only prints, the "
+        "loader in the one whose loader only counts.\n"
     ),
     "loading": (
         "target-duckdb loads 100,000 records at once; until it has them it only collects. Of so many, the time that "
