@@ -24,6 +24,10 @@ if t.TYPE_CHECKING:
     #: Makes one request: dates, offset, limit and what it is for, to name in errors.
     Fetch = Callable[[tuple[str, str], int, int, str], Page]
 
+#: For how many requests of each thread a list has to be known to go on: with fewer, it is asked how far it goes, which
+#: takes a few answers one after the other.
+ROUNDS_AHEAD = 4
+
 #: Pages that may wait for an earlier window, for each parallel request.
 PAGES_AHEAD = 16
 
@@ -103,7 +107,7 @@ class Walk:
 
     def _request(self, reading: Reading) -> Task | None:
         # How far the list goes is asked in time, so that nobody has to wait for that.
-        runs_out = reading.backlog < (self._crew.size - 1) * self._page_size
+        runs_out = reading.backlog < ROUNDS_AHEAD * (self._crew.size - 1) * self._page_size
         ask = reading.ask(ahead=runs_out)
         if ask is None:
             return None
