@@ -24,17 +24,18 @@ SEPARATORS = ",;\t"
 #: Of a phone number with its country code, by E.164. More are two numbers, or something else beside one.
 LEAST_DIGITS, MOST_DIGITS = 7, 15
 
-# Digits and what people put between them. Not an extension, nor the (0) that is dialled at home alone, nor
-# 15555550100.0, as which a spreadsheet writes a number that it took for one: their digits are another number.
-_WRITTEN = re.compile(r"(?![0-9]+\.[0-9]+$)(?!.*[0-9]\s*\(0\))\+?\s*\(?[0-9][0-9\s()./\u2010-\u2015-]*")
-
-#: What another column may hold.
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# Digits and what people put between them. Not an extension, nor what has other digits than the number:
+_WRITTEN = re.compile(
+    r"(?![0-9]+\.[0-9]+$)"  # 15555550100.0, as which a spreadsheet writes a number that it took for one
+    r"(?!.*[0-9]\s*\(0\))"  # the (0) that is dialled at home alone
+    r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}$)"  # a date, of another column
+    r"\+?\s*\(?[0-9][0-9\s()./\u2010-\u2015-]*"
+)
 
 
 def is_number(text: object) -> TypeGuard[str]:
     """Whether a text has the digits that make it one number."""
-    if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()) or _DATE.fullmatch(text.strip()):
+    if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()):
         return False
     return LEAST_DIGITS <= len(digits(text)) <= MOST_DIGITS
 

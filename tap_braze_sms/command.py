@@ -72,9 +72,10 @@ class PlainCommand(SingerCommand):
 def _mapped_by(error: Exception) -> str:
     """Give the expression of a stream map that an error comes from, without its literals; empty: it comes from none."""
     # The SDK's mapper names it only in errors of its own, not in those of what an expression calls.
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    mapping = [frame.f_locals for frame in frames if frame.f_globals.get("__name__") == mapper.__name__]
-    return next((_LITERAL.sub("…", str(known["expr"])) for known in mapping if "expr" in known), "")
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__") == mapper.__name__ and "expr" in frame.f_locals:
+            return _LITERAL.sub("…", str(frame.f_locals["expr"]))
+    return ""
 
 
 def discreet(error: BaseException) -> BaseException:

@@ -85,9 +85,9 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
         made: what stands around its record stands around all.
         """
         around = RecordMessage(stream, {}, version, time_extracted)
-        before, after = self.format_message(around).split(b"{}")
-        lines = self._encode.encode_lines(records).rstrip(b"\n").replace(b"\n", after + b"\n" + before)
-        self._buffer += before + lines + after + b"\n"
+        before, after = (self.format_message(around) + b"\n").split(b"{}")
+        lines = self._encode.encode_lines(records)
+        self._buffer += before + lines[:-1].replace(b"\n", after + before) + after
         if len(self._buffer) >= BUFFER:
             self.flush()
 

@@ -127,10 +127,10 @@ class Reading:
         #: Up to where the list surely goes, probably goes, and surely does not.
         self._known = 0
         self._likely = 0.0
+        self._end: int | None = None
         #: The estimate that what is found is held against, and how far to look ahead whatever is likely.
         self._expected = 0.0
         self._leap = 0
-        self._end: int | None = None
         #: Offsets of pages that were asked for out of order, and the one under way.
         self._ahead: deque[int] = deque()
         self._probe: Ask | None = None

@@ -249,8 +249,8 @@ def test_a_env_file_that_is_no_text_stops_the_run_before_any_request(command, si
 def test_a_folder_that_is_gone_is_told_in_one_line(command, simulator):
     gone = command.folder / "gone"
     gone.mkdir()
-    started = ["-c", 'rmdir "$PWD" && exec "$@"', "sh", *command.arguments("tap-braze-sms", "--config=ENV")]
-    shell = ["/bin/sh", *started]
+    tap = command.arguments("tap-braze-sms", "--config=ENV")
+    shell = ["/bin/sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *tap]
     run = subprocess.run(shell, cwd=gone, capture_output=True, text=True, env=environment(), check=False)
     assert run.returncode == 1
     assert "the folder that this was started in: No such file or directory" in run.stderr

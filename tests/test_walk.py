@@ -120,11 +120,11 @@ def test_a_range_costs_at_most_a_tenth_more_requests_than_it_must(days, parallel
     assert moving.requests <= 1.1 * 20_000 / 100 + walked.windows
 
 
-@pytest.mark.parametrize("parallel", [8, 16])
+@pytest.mark.parametrize("parallel", [1, 8, 16])
 @pytest.mark.parametrize("records, days", [(5_000, 3), (20_000, 20), (20_000, 200)])
 def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, days, parallel):
     over = []
-    for seed in range(3):
+    for seed in range(5):
         moving = MovingList(seed, records=0, days=days)
         chance = random.Random(seed)
         while len(moving.list) < records:
@@ -137,7 +137,7 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
         rows, walked = walk(moving, parallel=parallel)
         assert len(rows) == records
         over.append(moving.requests - 1.1 * math.ceil(records / 500) - walked.windows)
-    assert sorted(over)[1] <= 0
+    assert sorted(over)[2] <= 0
     assert max(over) <= 3
 
 
