@@ -38,13 +38,15 @@ OVERLAP = 4
 #: How often one boundary is looked for before the run says that it cannot be found.
 MOST_ATTEMPTS = 40
 
-#: The part of an estimate that is asked for before anything shows it to be right: of a
-#: day that goes on as it is known to have ended, and of days that only resemble others.
-TRUSTED_DAY, TRUSTED_DAYS = 0.9, 0.8
+#: The part of the rest of a list, as it is estimated, that is asked for before anything shows it to be there.
+TRUSTED = 0.85
 
-#: How many times an estimate the list has to be to show that it is of another kind than was thought, and how many
-#: times farther than before is looked then.
-FAR_BEYOND, LEAPS = 1.4, 4
+#: How many times as far as is known an estimate is followed, and how many where it agrees with the one before.
+REACH, STEADY_REACH = 2, 3
+
+#: How much of an estimate may have changed where they agree, and how long the list has to be known: bursts look
+#: steady for less.
+AGREEING, LEAST_HOURS = 0.05, 1
 
 #: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
 #: and the part of a page that they have to be. Rounding, a clock or a number detected again
@@ -53,7 +55,7 @@ FAR_BEYOND, LEAPS = 1.4, 4
 NOON, MANY = "T12", 0.1
 
 #: Days that the records of a pace are taken to be spread over at least.
-LEAST_DAYS = 0.5
+LEAST_DAYS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,6 @@ class Reading:
         window: Window,
         *,
         page_size: int,
-        per_day: float | None = None,
         end_included: bool = False,
         largest: int = 500,
     ) -> None:
@@ -99,7 +100,6 @@ class Reading:
         Args:
             window: What to read.
             page_size: Records of an ordinary request; boundaries may ask for more.
-            per_day: Records a day to be expected, if known.
             end_included: Braze is known to count ``end_date`` in.
             largest: Most records Braze gives in one answer.
         """
@@ -119,7 +119,6 @@ class Reading:
         self.pace: float | None = None
         self._page_size = page_size
         self._largest = max(largest, page_size)
-        self._per_day = per_day or 0.0
         self._pages: list[Page] = []
         self._grain = len(window.since)
         #: The next position to ask for in order, and the one past all that was.
@@ -128,9 +127,7 @@ class Reading:
         self._known = 0
         self._likely = 0.0
         self._end: int | None = None
-        #: The estimate that what is found is held against, and how far to look ahead whatever is likely.
-        self._expected = 0.0
-        self._leap = 0
+        self._reach = REACH
         #: Offsets of pages that were asked for out of order, and the one under way.
         self._ahead: deque[int] = deque()
         self._probe: Ask | None = None
@@ -189,8 +186,7 @@ class Reading:
         """Pages that the list probably has behind those it surely has; 0 while this is being found out."""
         if self._at_bottom or self._probe:
             return 0
-        # Trust grows with what was found, and where estimates were too low again and again.
-        reach = max(min(self._likely, 2 * self._known), self._known + self._leap)
+        reach = min(self._likely, self._reach * self._known)  # trust grows with what was found
         if self._end is not None:
             reach = min(reach, (self._known + self._end) / 2)
         return max(0, int(reach - self._page_size - self._behind) // self._step + 1)
@@ -270,12 +266,6 @@ class Reading:
         if page.count and reached > self._known:
             self._known = reached
             self._estimate(page)
-            if not self._expected:
-                self._expected = self._likely
-            elif reached > FAR_BEYOND * self._expected:
-                # Far more than usual: look farther and farther, or it would be page after page.
-                self._expected = self._likely
-                self._leap = LEAPS * self._leap or self._page_size
         self._at_bottom = self._end is not None and self._covered >= self._end
 
     def _estimate(self, page: Page) -> None:
@@ -288,14 +278,16 @@ class Reading:
         midnight = oldest.replace(hour=0, minute=0, second=0, microsecond=0)
         today = (oldest - max(since, midnight)).total_seconds()
         seconds = (newest - oldest).total_seconds()
-        # Its own day goes on at its own pace, days before that at the slower of what was
-        # seen in this window and of what is usual.
-        rest = TRUSTED_DAY * (page.count / seconds * today if seconds else self._known)
+        # Its own day goes on at its own pace, days before that at the window's.
+        rest = page.count / seconds * today if seconds else self._known
         covered = times.moment(self.window.end) - oldest
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.pace = self._known / max(LEAST_DAYS, covered.total_seconds() / 86_400)
-        rest += TRUSTED_DAYS * max(0, (midnight - since).days) * min(self._per_day, self.pace)
-        self._likely = self._known + rest
+        rest += self.pace * max(0, (midnight - since).days)
+        before, self._likely = self._likely, self._known + TRUSTED * rest
+        hours = (times.moment(self._pages[0].newest) - oldest).total_seconds() / 3600
+        steady = hours > LEAST_HOURS and abs(self._likely - before) < AGREEING * self._likely
+        self._reach = STEADY_REACH if steady else REACH
 
     # Mending boundaries
 

@@ -139,12 +139,7 @@ class Walk:
         return window is not None
 
     def _begin(self, window: Window) -> Reading:
-        return Reading(
-            window,
-            page_size=self._page_size,
-            per_day=self._plan.per_day,
-            end_included=self._end_included,
-        )
+        return Reading(window, page_size=self._page_size, end_included=self._end_included)
 
     def _receive(self, reading: Reading, ask: Ask, page: Future[Page]) -> None:
         try:
