@@ -41,12 +41,9 @@ MOST_ATTEMPTS = 40
 #: The part of the rest of a list, as it is estimated, that is asked for before anything shows it to be there.
 TRUSTED = 0.85
 
-#: How many times as far as is known an estimate is followed, and how many where it agrees with the one before.
-REACH, STEADY_REACH = 2, 3
-
-#: How much of an estimate may have changed where they agree, and how long the list has to be known: bursts look
-#: steady for less.
-AGREEING, LEAST_HOURS = 0.05, 1
+#: How many times as far as is known an estimate is followed: where records come so fast that it can be a burst, which
+#: ends at any moment, and where those of a page lie some hours apart.
+REACH, STEADY_REACH, STEADY_HOURS = 2, 4, 3
 
 #: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
 #: and the part of a page that they have to be. Rounding, a clock or a number detected again
@@ -284,10 +281,8 @@ class Reading:
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.pace = self._known / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.pace * max(0, (midnight - since).days)
-        before, self._likely = self._likely, self._known + TRUSTED * rest
-        hours = (times.moment(self._pages[0].newest) - oldest).total_seconds() / 3600
-        steady = hours > LEAST_HOURS and abs(self._likely - before) < AGREEING * self._likely
-        self._reach = STEADY_REACH if steady else REACH
+        self._likely = self._known + TRUSTED * rest
+        self._reach = STEADY_REACH if seconds > STEADY_HOURS * 3600 else REACH
 
     # Mending boundaries
 
