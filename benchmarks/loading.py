@@ -20,15 +20,30 @@ LOADER = PROJECT / ".meltano" / "loaders" / "target-duckdb" / "venv" / "bin" / "
 FOLDER = PROJECT / "output" / "bench" / "loading"
 COUNTED = "counted"
 
-#: The loader, telling afterwards how long it was there, and how much of that it worked: the rest it waited for lines.
+#: The loader, telling afterwards how long it was there, and how long it waited for input: for the first record, and
+#: from then on.
 TIMED = """\
 #!{python}
-import json, time
+import io, json, sys, time
 began = time.monotonic()
 from target_duckdb import main
+
+class Input(io.FileIO):
+    waited = [0.0, 0.0]
+    recording = False
+
+    def readinto(self, buffer):
+        asked = time.monotonic()
+        size = super().readinto(buffer)
+        self.waited[self.recording] += time.monotonic() - asked
+        self.recording |= b'"RECORD"' in bytes(buffer[:size])
+        return size
+
+sys.stdin = io.TextIOWrapper(io.BufferedReader(Input(0)))
 main()
+first, later = Input.waited
 with open({times!r}, "w") as file:
-    json.dump({{"loader_wall": time.monotonic() - began, "loader_works": time.thread_time()}}, file)
+    json.dump({{"loader_wall": time.monotonic() - began, "for_the_first": first, "for_later": later}}, file)
 """
 
 

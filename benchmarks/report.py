@@ -95,11 +95,11 @@ NOTES = {
     ),
     "loading_local": (
         "The tap's messages go to a file; the loader alone reads them from there, without Meltano and with it: what "
-        "Meltano itself takes, to start and to carry each line. The seconds, again, in three parts: *before and after "
-        "the loader* is Meltano, which starts and ends; the *loader waits* until the tap has started and for lines; "
-        "the *loader works*. All share the machine's cores; *CPU s* is of all processes of a row, without the "
-        "simulator's. What holds a run up shows where it is left out: the tap in the row whose tap only prints, the "
-        "loader in the one whose loader only counts.\n"
+        "Meltano itself takes, to start and to carry each line. The seconds, again, in four parts: *before and after "
+        "the loader* is Meltano, which starts and ends; the *loader waits for a record* while the tap starts; then it "
+        "*waits for more*, or *works*. All share the machine's cores; *CPU s* is of all processes of a row, without "
+        "the simulator's. What holds a run up shows where it is left out, too: the tap in the row whose tap only "
+        "prints, the loader in the one whose loader only counts.\n"
     ),
     "loading": (
         "target-duckdb loads 100,000 records at once; until it has them it only collects. Of so many, the time that "
@@ -226,8 +226,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         (
             ("seconds", seconds),
             ("before and after the loader", of_loader(lambda run: run["wall"] - run["loader_wall"])),
-            ("loader waits", of_loader(lambda run: run["loader_wall"] - run["loader_works"])),
-            ("loader works", of_loader(lambda run: run["loader_works"])),
+            ("loader waits for a record", of_loader(lambda run: run["for_the_first"])),
+            ("waits for more", of_loader(lambda run: run["for_later"])),
+            ("works", of_loader(lambda run: run["loader_wall"] - run["for_the_first"] - run["for_later"])),
             CPU,
             ("records", lambda runs: f"{middle(runs, 'written'):,.0f}"),
         ),
