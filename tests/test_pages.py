@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import math
 import random
@@ -268,19 +269,43 @@ def test_a_guess_is_made_exactly_where_there_is_a_prospect():
     assert guesses >= 3
 
 
+def rounds_of(reading: Reading, answer) -> int:
+    """Read with sixteen requests under way, each answered when all of them are; return how often."""
+    rounds = 0
+    while asked := list(itertools.takewhile(bool, (reading.ask() or reading.ask(ahead=True) for _ in range(16)))):
+        for ask in asked:
+            reading.receive(ask, answer(ask))
+        rounds += 1
+    return rounds
+
+
 @pytest.mark.parametrize("days, records, most", [(1, 10_000, 8), (1, 60_000, 15), (30, 10_000, 6), (30, 60_000, 12)])
 def test_a_large_window_is_not_read_page_after_page(days, records, most):
     moving = MovingList(6, records=records, days=days)
     reading = Reading(moving.window, page_size=500)
-    rounds = 0
-    while not reading.done:
-        # Sixteen requests under way, each answered when all of them are.
-        asked = list(itertools.takewhile(bool, (reading.ask() or reading.ask(ahead=True) for _ in range(16))))
-        for ask in asked:
-            reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
-        rounds += 1
+    rounds = rounds_of(reading, lambda ask: moving.answer(reading.dates, ask.offset, ask.limit))
+    assert reading.done
     assert moving.requests <= 1.1 * records / 500 + 1
     assert rounds <= most
+
+
+@pytest.mark.parametrize("records", range(600, 12_000, 700))
+def test_half_an_hour_of_many_records_costs_two_requests_more_at_most(records):
+    """It could have gone on for the rest of its day."""
+    last = times.moment(times.midnight(DAY)) + dt.timedelta(hours=4)
+    moments = (last - dt.timedelta(minutes=30 * n / records) for n in range(records))
+    rows = [(times.fixed(moment), "+12125550100", None) for moment in moments]
+    requests = 0
+
+    def answer(ask: Ask) -> Page:
+        nonlocal requests
+        requests += 1
+        return Page.of(rows[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+
+    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=500)
+    rounds_of(reading, answer)
+    assert reading.done
+    assert requests <= math.ceil(records / 496) + 2
 
 
 @pytest.mark.parametrize("records", [*range(1, 40), 99, 100, 101, 200, 777])
