@@ -98,8 +98,9 @@ NOTES = {
         "Meltano itself takes, to start and to carry each line. The seconds, again, in four parts: *before and after "
         "the loader* is Meltano, which starts and ends; the *loader waits for a record* while the tap starts; then it "
         "*waits for more*, or *works*. All share the machine's cores; *CPU s* is of all processes of a row, without "
-        "the simulator's. What holds a run up shows where it is left out, too: the tap in the row whose tap only "
-        "prints, the loader in the one whose loader only counts.\n"
+        "the simulator's. What holds a run up is its slowest part, which shows where one is left out: the tap in "
+        "the row whose tap only prints, the loader in the one whose loader only counts. The time to start and to end "
+        "comes on top.\n"
     ),
     "loading": (
         "target-duckdb loads 100,000 records at once; until it has them it only collects. Of so many, the time that "
