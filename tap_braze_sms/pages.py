@@ -124,7 +124,6 @@ class Reading:
         self._known = 0
         self._likely = 0.0
         self._end: int | None = None
-        self._reach = REACH
         #: Offsets of pages that were asked for out of order, and the one under way.
         self._ahead: deque[int] = deque()
         self._probe: Ask | None = None
@@ -183,9 +182,7 @@ class Reading:
         """Pages that the list probably has behind those it surely has; 0 while this is being found out."""
         if self._at_bottom or self._probe:
             return 0
-        reach = min(self._likely, self._reach * self._known)  # trust grows with what was found
-        if self._end is not None:
-            reach = min(reach, (self._known + self._end) / 2)
+        reach = self._likely if self._end is None else min(self._likely, (self._known + self._end) / 2)
         return max(0, int(reach - self._page_size - self._behind) // self._step + 1)
 
     def receive(self, ask: Ask, page: Page) -> None:
@@ -281,8 +278,8 @@ class Reading:
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.pace = self._known / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.pace * max(0, (midnight - since).days)
-        self._likely = self._known + TRUSTED * rest
-        self._reach = STEADY_REACH if seconds > STEADY_HOURS * 3600 else REACH
+        reach = STEADY_REACH if seconds > STEADY_HOURS * 3600 else REACH
+        self._likely = min(self._known + TRUSTED * rest, reach * self._known)  # trust grows with what was found
 
     # Mending boundaries
 
