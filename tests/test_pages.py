@@ -45,6 +45,11 @@ def read(
     return reading, [row for rows in reading.rows() for row in rows]
 
 
+def page_of(listed: list[Row], ask: Ask) -> Page:
+    """Answer from a list as it stands, newest first."""
+    return Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+
+
 @examples(1500)
 @given(
     seed=st.integers(0, 2**32),
@@ -132,7 +137,7 @@ def test_a_removal_among_records_that_hide_their_microseconds_is_noticed():
     reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10)
     while not reading.done:
         ask = reading.ask()
-        page = Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+        page = page_of(listed, ask)
         if len(listed) == 40:
             del listed[:5]
         reading.receive(ask, page)
@@ -189,7 +194,7 @@ def test_a_tie_larger_than_a_page_is_read_while_others_arrive_with_each_answer()
     while not reading.done:
         ask = reading.ask()
         now = arrived[::-1] + listed
-        reading.receive(ask, Page.of(now[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit))
+        reading.receive(ask, page_of(now, ask))
         arrived.append((newest, f"+1313555{len(arrived):04}", None))
     assert set(listed) <= {row for rows in reading.rows() for row in rows}
 
@@ -227,7 +232,7 @@ def test_a_record_at_the_first_wanted_instant_is_not_lost_when_those_before_it_l
     reading = Reading(Window(DAY, 1, midnight, None), page_size=2)
     while not reading.done:
         ask = reading.ask()
-        page = Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+        page = page_of(listed, ask)
         listed = listed[-1:]
         reading.receive(ask, page)
     assert set(listed) <= {row for rows in reading.rows() for row in rows}
@@ -300,7 +305,7 @@ def test_half_an_hour_of_many_records_costs_two_requests_more_at_most(records):
     def answer(ask: Ask) -> Page:
         nonlocal requests
         requests += 1
-        return Page.of(rows[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+        return page_of(rows, ask)
 
     reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=500)
     rounds_of(reading, answer)
@@ -320,8 +325,7 @@ def test_how_far_a_burst_goes_is_found_out_in_few_requests(records):
             asked.append(ask)
             requests += 1
         ask = asked.popleft()
-        page = rows[::-1][ask.offset : ask.offset + ask.limit]
-        reading.receive(ask, Page.of(page, offset=ask.offset, limit=ask.limit))
+        reading.receive(ask, page_of(rows[::-1], ask))
     assert [row for part in reading.rows() for row in part] == rows
     # Pages of ten overlap by two.
     assert requests <= records * 10 / 8 + 2 * math.log2(records + 1) + 2
@@ -438,7 +442,7 @@ def test_a_large_import_is_read_truly_though_thousands_arrive_and_answers_come_l
     listed = list(before)
 
     def answer(ask):
-        return Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+        return page_of(listed, ask)
 
     reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=500)
     under_way: list[Ask] = []
