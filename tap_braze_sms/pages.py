@@ -38,12 +38,13 @@ OVERLAP = 4
 #: How often one boundary is looked for before the run says that it cannot be found.
 MOST_ATTEMPTS = 40
 
-#: The part of the rest of a list, as it is estimated, that is asked for before anything shows it to be there.
-TRUSTED = 0.85
+#: How far an estimate is followed: the part of what it promises beyond what is known, and how many times as far as is
+#: known. Where records come so fast that it can be a burst, which ends at any moment, a page has to lie there whole.
+TRUST, REACH = 0.85, 2
 
-#: How many times as far as is known an estimate is followed: where records come so fast that it can be a burst, which
-#: ends at any moment, and where those of a page lie some hours apart.
-REACH, STEADY_REACH, STEADY_HOURS = 2, 4, 3
+#: Where the records of a page lie some hours apart, a page has to begin there: it is rarely lost, as one that is not
+#: full is the last of the list, which is needed anyway.
+STEADY_TRUST, STEADY_REACH, STEADY_HOURS = 0.6, 4, 3
 
 #: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
 #: and the part of a page that they have to be. Rounding, a clock or a number detected again
@@ -160,14 +161,13 @@ class Reading:
         """Say what to request next; None: nothing before an answer is in, or at all.
 
         Args:
-            ahead: Rather a page that the list has probably, not surely. If it is full, all
+            ahead: A page that the list has probably, not surely. If it is full, all
                 before it is surely there; if not, one request is lost, not many.
         """
         if self._at_bottom:
             ask = self._mending.popleft() if self._mending else None
         else:
-            pages = self.prospect if ahead else 0
-            ask = self._page_ahead(pages) if pages else self._next_page()
+            ask = self._page_ahead() if ahead else self._next_page()
         if ask is not None:
             self.pending += 1
         return ask
@@ -182,8 +182,10 @@ class Reading:
         """Pages that the list probably has behind those it surely has; 0 while this is being found out."""
         if self._at_bottom or self._probe:
             return 0
-        reach = self._likely if self._end is None else min(self._likely, (self._known + self._end) / 2)
-        return max(0, int(reach - self._page_size - self._behind) // self._step + 1)
+        reach = self._likely
+        if self._end is not None:
+            reach = min(reach, (self._known + self._end) / 2 - self._page_size)
+        return max(0, int(reach - self._behind) // self._step + 1)
 
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
@@ -222,16 +224,23 @@ class Reading:
         return self._in_order() if is_needed else None
 
     def _in_order(self) -> Ask:
-        ask, step = Ask(self._front, self._page_size), self._step
-        if self._ahead:
-            # Evenly up to the page that is there already.
-            gap = self._ahead[0] - self._front
-            step = -(-gap // -(-gap // max(1, self._page_size - self._least_overlap)))
-        self._pass(ask.offset, step)
+        """Ask for the next page, and move on behind it and behind those that were asked for ahead of their turn."""
+        ask = Ask(self._front, self._page_size)
+        self._ahead.appendleft(self._front)
+        while self._ahead and self._ahead[0] <= self._front:
+            offset, step = self._ahead.popleft(), self._step
+            if self._ahead:
+                # Evenly up to the page that is there already.
+                gap = self._ahead[0] - offset
+                step = -(-gap // -(-gap // max(1, self._page_size - self._least_overlap)))
+            self._front, self._covered = offset + step, offset + self._page_size
         return ask
 
-    def _page_ahead(self, pages: int) -> Ask:
-        """Ask for the last of some pages behind all that were asked for."""
+    def _page_ahead(self) -> Ask | None:
+        """Ask for the last page that the list probably has."""
+        pages = self.prospect
+        if not pages:
+            return None
         offset = self._behind + (pages - 1) * self._step
         if offset == self._front:
             self._probe = self._in_order()
@@ -239,12 +248,6 @@ class Reading:
             self._ahead.append(offset)
             self._probe = Ask(offset, self._page_size)
         return self._probe
-
-    def _pass(self, offset: int, step: int) -> None:
-        """Move on behind a page, and behind those that were asked for ahead of their turn."""
-        self._front, self._covered = offset + step, offset + self._page_size
-        while self._ahead and self._ahead[0] <= self._front:
-            self._pass(self._ahead.popleft(), self._step)
 
     def _note_depth(self, ask: Ask, page: Page) -> None:
         """Take in what a page says of how far the list goes."""
@@ -278,8 +281,11 @@ class Reading:
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.pace = self._known / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.pace * max(0, (midnight - since).days)
-        reach = STEADY_REACH if seconds > STEADY_HOURS * 3600 else REACH
-        self._likely = min(self._known + TRUSTED * rest, reach * self._known)  # trust grows with what was found
+        # Trust grows with what was found.
+        if seconds > STEADY_HOURS * 3600:
+            self._likely = min(self._known + STEADY_TRUST * rest, STEADY_REACH * self._known)
+        else:
+            self._likely = min(self._known + TRUST * rest, REACH * self._known) - self._page_size
 
     # Mending boundaries
 

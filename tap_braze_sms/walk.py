@@ -8,6 +8,7 @@ lock; rows are made ready and given in the caller's thread.
 from __future__ import annotations
 
 import functools
+import itertools
 import typing as t
 from collections import deque
 
@@ -99,16 +100,25 @@ class Walk:
         return self._open[0].done or self._open[0].error is not None
 
     def _next_request(self) -> Task | None:
-        """Choose a request, earlier windows first: what is complete can go, what is begun has to wait."""
-        request = next(filter(None, map(self._request, self._askable())), None)
-        if request is None and self._open_window():
-            request = self._request(self._open[-1])
-        return request
+        """Choose a request, earlier windows first.
 
-    def _request(self, reading: Reading) -> Task | None:
+        Before the rest comes what is found out answer after answer, how far a window goes: a large one would
+        otherwise be found late, with little else left to do meanwhile. So does all that the first window lacks,
+        for which the rows of all others wait.
+        """
+        ways = sorted(
+            itertools.product(self._askable(), (True, False)),
+            key=lambda way: not way[1] and way[0] is not self._open[0],
+        )
+        for reading, ahead in ways:
+            if task := self._request(reading, ahead=ahead):
+                return task
+        return self._request(self._open[-1], ahead=False) if self._open_window() else None
+
+    def _request(self, reading: Reading, *, ahead: bool) -> Task | None:
         # How far the list goes is asked in time, so that nobody has to wait for that.
         runs_out = reading.backlog < ROUNDS_AHEAD * (self._crew.size - 1) * self._page_size
-        ask = reading.ask(ahead=runs_out)
+        ask = reading.ask(ahead=ahead) if runs_out or not ahead else None
         if ask is None:
             return None
         where = f"{reading.window}, offset {ask.offset}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import random
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 import pytest
@@ -139,6 +141,46 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
         over.append(moving.requests - 1.1 * math.ceil(records / 500) - walked.windows)
     assert sorted(over)[2] <= 0
     assert max(over) <= 3
+
+
+class CrewInRounds:
+    """A crew whose requests are all answered at once, when no more can be under way: what takes time, counted."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.stop = Stop()
+        self.rounds = 0
+
+    @contextlib.contextmanager
+    def at_work(self, next_task):
+        self.next_task = next_task
+        yield
+
+    def change(self):
+        return contextlib.nullcontext()
+
+    def wait_for(self, is_so):
+        while not is_so():
+            tasks = []
+            while len(tasks) < self.size and (task := self.next_task()):
+                tasks.append(task)
+            for call, take_in in tasks:
+                answer: Future = Future()
+                answer.set_result(call())
+                take_in(answer)
+            self.rounds += 1
+
+
+@pytest.mark.parametrize("days, records, most", [(70, 30_000, 7), (100, 40_000, 8), (200, 30_000, 6)])
+def test_little_time_passes_with_threads_that_find_nothing_to_do(days, records, most):
+    """The fewest possible are 4, 5 and 4; in the first ones there is no telling how much there is."""
+    moving = MovingList(1, records=records, days=days)
+    plan = Planner(START, None, today=DAY + dt.timedelta(days=days - 1), widest=30)
+    crew = CrewInRounds(16)
+    walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=500, crew=crew)
+    assert sum(len(rows) for rows, _ in walked) == records
+    assert crew.rounds <= most
+    assert moving.requests <= 1.1 * records / 500 + walked.windows
 
 
 @pytest.mark.parametrize("end_included", [False, True])
