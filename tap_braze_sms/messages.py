@@ -13,14 +13,11 @@ import sys
 import time
 import typing as t
 
-import msgspec
-from singer_sdk.contrib.msgspec import enc_hook
-from singer_sdk.singerlib.encoding.base import GenericSingerWriter
+from singer_sdk.contrib.msgspec import MsgSpecWriter, encoder
 from singer_sdk.singerlib.encoding.simple import Message, RecordMessage
 from typing_extensions import override
 
 if t.TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Sequence
 
     from tap_braze_sms.stopping import Stop
@@ -43,7 +40,7 @@ class LoaderGoneError(Exception):
     """The reading end of our output was closed."""
 
 
-class BufferedWriter(GenericSingerWriter[bytes, Message]):
+class BufferedWriter(MsgSpecWriter):
     """The tap's message writer."""
 
     def __init__(self, stop: Stop) -> None:
@@ -54,39 +51,25 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
         """
         self._stop = stop
         self._buffer = bytearray()
-        self._encode = msgspec.json.Encoder(enc_hook=enc_hook, decimal_format="number")
         #: Called again and again while the loader takes nothing.
         self.while_waiting: Callable[[], None] = lambda: None
         self._closed = False
         self._deadline: float | None = None
 
     @override
-    def serialize_message(self, message: Message) -> bytes:
-        return self._encode.encode(message.to_dict())
-
-    @override
     def write_message(self, message: Message) -> None:
         self._buffer += self.format_message(message)
-        self._buffer += b"\n"
         if not isinstance(message, RecordMessage) or len(self._buffer) >= BUFFER:
             self.flush()
 
-    def write_records(
-        self,
-        stream: str,
-        records: Sequence[dict[str, t.Any]],
-        *,
-        version: int | None,
-        time_extracted: dt.datetime,
-    ) -> None:
+    def write_records(self, around: RecordMessage, records: Sequence[dict[str, t.Any]]) -> None:
         """Write a RECORD message for each of some records, at least one.
 
         The same bytes as `write_message` with the SDK's own messages, of which only one is
-        made: what stands around its record stands around all.
+        needed, its record empty: what stands around that stands around all.
         """
-        around = RecordMessage(stream, {}, version, time_extracted)
-        before, after = (self.format_message(around) + b"\n").split(b"{}")
-        lines = self._encode.encode_lines(records)
+        before, after = self.format_message(around).split(b"{}")
+        lines = encoder.encode_lines(records)
         self._buffer += before + lines[:-1].replace(b"\n", after + before) + after
         if len(self._buffer) >= BUFFER:
             self.flush()
@@ -115,8 +98,6 @@ class BufferedWriter(GenericSingerWriter[bytes, Message]):
             # Ctrl-C in a shell ends both: then the signal is the reason, not the loader.
             self._stop.check()
             raise LoaderGoneError(problem)
-        if not self._stop.is_watched:
-            self._stop.check()
 
     def _write_out(self) -> None:
         descriptor = _descriptor()

@@ -125,11 +125,6 @@ class BrazePlugin(PluginBase):
         for param in command.params:
             if param.name in {"catalog", "state"}:
                 param.type = ObjectFile()
-        return PlainCommand(
-            name=command.name,
-            callback=command.callback,
-            params=command.params,
-            help=command.help,
-            context_settings=command.context_settings,
-            logger=cls.logger,
-        )
+        # The SDK has no place for a command of another class, and this one differs in methods alone.
+        command.__class__ = PlainCommand
+        return command

@@ -52,12 +52,18 @@ class Stop:
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Promise to call `check` often enough, and to end cleanly."""
+        """Promise to call `check` often enough, and to end cleanly.
+
+        Raises:
+            Stopped: the end was asked for, whatever else this may have ended with.
+        """
         before, self.is_watched = self.is_watched, True
         try:
             yield
         finally:
             self.is_watched = before
+            if not before:
+                self.check()
 
     def check(self) -> None:
         """Raise `Stopped` if the end was asked for."""

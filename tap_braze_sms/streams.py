@@ -13,6 +13,7 @@ from pathlib import Path
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.mapper import SameRecordTransform
+from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
 from tap_braze_sms import asked_numbers, times
@@ -71,18 +72,13 @@ class BrazeStream(Stream):
                 if write_messages:
                     self._activate_version()
                     self._tap.message_writer.flush()
-                # A signal that came too late to stop anything still ends the run as one.
-                self._tap.stop.check()
-            except BaseException as error:
+            except BaseException:
                 # Where records go into BATCH files the bookmark runs ahead of the messages.
                 if write_messages:
                     with contextlib.suppress(LoaderGoneError):
                         self._tap.state_writer.write_state(self.tap_state)
                         # Not left to STATE: the SDK leaves out one that says nothing new.
                         self._tap.message_writer.flush()
-                if isinstance(error, Exception):
-                    # A signal while it failed, or while what it had read was handed on.
-                    self._tap.stop.check()
                 raise
 
     def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
@@ -252,9 +248,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
             return
         with self.get_record_counter() as counter, self.get_sync_timer():
             for rows in filter(None, self._read()):
-                self._tap.message_writer.write_records(
-                    self.name, _records(rows), version=self._stream_version, time_extracted=dt.datetime.now(times.UTC)
-                )
+                around = RecordMessage(self.name, {}, self._stream_version, dt.datetime.now(times.UTC))
+                self._tap.message_writer.write_records(around, _records(rows))
                 counter.increment(len(rows))
                 self._checkpoint.advance(rows[-1][0])
                 self._tap.state_writer.write_state(self.tap_state)

@@ -22,10 +22,6 @@ from tap_braze_sms.plugin import BrazePlugin
 from tap_braze_sms.progress import counted
 from tap_braze_sms.records import digits
 
-if t.TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
 KINDS = tuple(SingerMessageType)
 
 
@@ -78,17 +74,10 @@ class RemovalSink(RecordSink):
     #: No rows are kept here that a new version could replace.
     process_activate_version_messages = False
 
-    def __init__(
-        self,
-        target: TargetBrazeSMS,
-        stream_name: str,
-        schema: dict[str, t.Any],
-        key_properties: Sequence[str] | None,
-    ) -> None:
-        """Look at one property of the stream."""
-        super().__init__(target, stream_name, schema, key_properties)
+    def __init__(self, target: TargetBrazeSMS, *args: t.Any, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
+        """Keep the target at hand, which the SDK does not."""
+        super().__init__(target, *args, **kwargs)
         self._braze = target
-        self._property = target.config["phone_property"]
 
     @override
     def _validate_and_parse(self, record: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -97,13 +86,11 @@ class RemovalSink(RecordSink):
 
     @override
     def process_record(self, record: dict[str, t.Any], context: dict[str, t.Any]) -> None:
-        if self._property not in self.schema["properties"]:
-            msg = (
-                f"stream {self.stream_name} has no property {self._property}; "
-                "phone_property names the one with the number"
-            )
+        name = self.config["phone_property"]
+        if name not in self.schema["properties"]:
+            msg = f"stream {self.stream_name} has no property {name}; phone_property names the one with the number"
             raise DataError(msg)
-        self._braze.take(record.get(self._property), self.stream_name)
+        self._braze.take(record.get(name), self.stream_name)
 
 
 class TargetBrazeSMS(BrazePlugin, Target):

@@ -15,7 +15,6 @@ from conftest import assert_exact, config_for, run_here
 from simulator import Entry, Simulator, seeded, spell
 from singer_sdk import RecordSink, Sink, Stream, Tap, Target
 from singer_sdk.configuration import _dict_config
-from singer_sdk.contrib.msgspec import MsgSpecWriter
 from singer_sdk.helpers._state import StateWriter
 from singer_sdk.plugin_base import BaseSingerReader, PluginBase
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
@@ -161,11 +160,9 @@ def test_other_details_of_the_sdk_are_as_relied_on():
 
 
 def standard_run(config: dict, catalog: dict | None = None) -> list[bytes]:
-    """Run the tap with the SDK's own encoding, record by record."""
+    """Run the tap with the SDK's own messages, record by record."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams.InvalidPhoneNumbersStream, "_passes_through", False)
-        encode = MsgSpecWriter().serialize_message
-        patch.setattr(BufferedWriter, "serialize_message", lambda _, message: encode(message).rstrip(b"\n"))
         return run_here(config, catalog=catalog).out.splitlines()
 
 
