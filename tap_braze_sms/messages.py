@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import sys
 import time
 import typing as t
@@ -106,6 +107,8 @@ class BufferedWriter(MsgSpecWriter):
             sys.stdout.flush()
             self._buffer.clear()
             return
+        # A file never makes anyone wait.
+        chunk = BUFFER if stat.S_ISREG(os.fstat(descriptor).st_mode) else _CHUNK
         while self._buffer:
             if self._stop and self._deadline is None:
                 self._deadline = time.monotonic() + GRACE
@@ -115,8 +118,8 @@ class BufferedWriter(MsgSpecWriter):
                 if not self._stop:
                     self.while_waiting()
                 continue
-            whole_lines = self._buffer.rfind(b"\n", 0, _CHUNK) + 1
-            written = os.write(descriptor, self._buffer[: whole_lines or _CHUNK])
+            whole_lines = self._buffer.rfind(b"\n", 0, chunk) + 1
+            written = os.write(descriptor, self._buffer[: whole_lines or chunk])
             del self._buffer[:written]
 
 
