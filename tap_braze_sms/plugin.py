@@ -12,7 +12,6 @@ import threading
 import typing as t
 
 from dotenv import find_dotenv, load_dotenv
-from singer_sdk.configuration._dict_config import TRUTHY, parse_environment_config
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import PluginBase
 from typing_extensions import override
@@ -29,9 +28,6 @@ if t.TYPE_CHECKING:
 
 #: Seconds after a signal when the process ends whatever it is doing.
 LAST_RESORT = 4.5
-
-#: Ways to write true and false in the environment.
-_BOOLEANS = (*TRUTHY, "false", "0", "no", "off")
 
 
 class BrazePlugin(PluginBase):
@@ -65,25 +61,12 @@ class BrazePlugin(PluginBase):
             problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             msg = f"{found or 'the folder that this was started in'}: {problem}"
             raise ConfigurationError(msg) from None
-        given: dict[str, t.Any] = {}
-        # One after the other, as the SDK does not say which of them it could not read.
-        for name, setting in self.config_jsonschema["properties"].items():
-            variable = self._env_var_prefix + name.upper()
-            if (text := os.environ.get(variable)) is None:
-                continue
-            is_boolean = "boolean" in setting.get("type", ())
-            # The SDK takes a mistyped true for false.
-            is_read = not is_boolean or text.lower() in _BOOLEANS
-            takes = " or ".join(_BOOLEANS) if is_boolean else settings.takes(setting)
-            try:
-                given |= parse_environment_config({"properties": {name: setting}}, self._env_var_prefix, os.devnull)
-            except ValueError:
-                is_read = False
-            if not is_read:
-                got = "something else" if name in settings.HIDDEN else repr(text)
-                msg = f"{name}: got {got} in {variable}, takes {takes}"
-                raise ConfigurationError(msg)
-        return given
+        # Not by the SDK's own, which takes a mistyped true for false and does not say what it could not read.
+        return {
+            name: settings.meant(os.environ[variable], setting["type"])
+            for name, setting in self.config_jsonschema["properties"].items()
+            if (variable := self._env_var_prefix + name.upper()) in os.environ
+        }
 
     @override
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import fnmatch
 import itertools
+import json
 import math
 import re
 import typing as t
@@ -41,6 +42,9 @@ _DATES = "a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 
 #: Settings whose values are never shown: the last holds the salt of hashes.
 HIDDEN = ("api_key", "phone_numbers", "stream_map_config")
+
+#: Ways to write true and false in the environment.
+_BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
 
 #: What settings take, in words, by their types in JSON Schema.
 _KINDS = {
@@ -212,6 +216,16 @@ def _sound(schema: dict[str, t.Any]) -> dict[str, t.Any]:
     return sound
 
 
+def meant(text: str, kinds: t.Sequence[str]) -> object:
+    """Give what a text of the environment means for a setting; the text itself where it means nothing."""
+    with contextlib.suppress(ValueError):
+        if "integer" in kinds:
+            return int(text)
+        if "array" in kinds or "object" in kinds:
+            return json.loads(text)
+    return _BOOLEANS.get(text.lower(), text) if "boolean" in kinds else text
+
+
 def _plain(value: object, kinds: t.Sequence[str]) -> object:
     """Make what a number is written as (text in the environment, with a point in a file) the number that is meant."""
     if "number" in kinds and isinstance(value, str):
@@ -233,10 +247,10 @@ def _explain(error: ValidationError) -> tuple[str, str]:
         got = repr(error.instance)[:80]
     if position:
         got += " at position " + ".".join(position)
-    return name, f"got {got}, takes {_DATES if name.endswith('_date') else takes(refusing)}"
+    return name, f"got {got}, takes {_DATES if name.endswith('_date') else _takes(refusing)}"
 
 
-def takes(prop: dict[str, t.Any]) -> str:
+def _takes(prop: dict[str, t.Any]) -> str:
     """Say in words what a setting takes."""
     if "enum" in prop:
         return "one of " + ", ".join(prop["enum"])
