@@ -139,7 +139,7 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
         rows, walked = walk(moving, parallel=parallel)
         assert len(rows) == records
         over.append(moving.requests - 1.1 * math.ceil(records / 500) - walked.windows)
-    assert sorted(over)[2] <= 0
+    assert sum(more > 0.5 for more in over) <= 1
     assert max(over) <= 3
 
 
@@ -181,6 +181,16 @@ def test_little_time_passes_with_threads_that_find_nothing_to_do(days, records, 
     assert sum(len(rows) for rows, _ in walked) == records
     assert crew.rounds <= most
     assert moving.requests <= 1.1 * records / 500 + walked.windows
+
+
+def test_what_is_given_next_is_asked_for_before_what_lies_behind_it():
+    moving = MovingList(1, records=60_000, days=100)
+    plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=30)
+    crew = CrewInRounds(4)
+    walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=500, crew=crew)
+    given = dict.fromkeys(crew.rounds for rows, _ in walked if rows)
+    # The first window has three pages, and the others some 25 each.
+    assert list(given)[:2] == [3, 10]
 
 
 @pytest.mark.parametrize("end_included", [False, True])
