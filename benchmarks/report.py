@@ -76,7 +76,7 @@ extract step, which does just that. The contenders are in the folders beside thi
 
 {contenders}
 
-`make bench` measures it all again.
+`make bench ARGS=--meltano` measures it all again, after `make demo`.
 """
 
 NOTES = {
