@@ -223,6 +223,8 @@ def meant(text: str, kinds: t.Sequence[str]) -> object:
             return int(text)
         if "array" in kinds or "object" in kinds:
             return json.loads(text)
+    if "array" in kinds:
+        return text.split(",")  # the SDK's other way to write one
     return _BOOLEANS.get(text.lower(), text) if "boolean" in kinds else text
 
 

@@ -197,7 +197,7 @@ def environment(**variables: object) -> dict[str, str]:
     ],
 )
 def test_a_wrong_setting_in_the_environment_is_told_in_one_line(command, simulator, name, text, expected):
-    variables = config_for(simulator, api_key=SECRET, start_date="2026-03-01", phone_numbers='["+12125550123"]')
+    variables = config_for(simulator, api_key=SECRET, start_date="2026-03-01", phone_numbers="+12125550123,x")
     run = command("tap-braze-sms", "--config", "ENV", env=environment(**variables | {name: text}))
     assert_one_line(run, simulator, expected)
 
@@ -269,6 +269,7 @@ def test_a_folder_that_is_gone_is_told_in_one_line(command, simulator):
         *((text, "boolean", True) for text in ("true", "True", "1", "yes", "on")),
         *((text, "boolean", False) for text in ("false", "FALSE", "0", "no", "off")),
         ('["+12005550001"]', "array", ["+12005550001"]),
+        ("+12005550001,+12005550002", "array", ["+12005550001", "+12005550002"]),
         ('{"salt": "a"}', "object", {"salt": "a"}),
         ("{", "object", "{"),
     ],
