@@ -102,7 +102,6 @@ class BrazeStream(Stream):
     def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
         super()._sync_batches(batch_config, context)
         self._activate_version()
-        self._tap.stop.check()
 
     @override
     def _write_activate_version_message(self, full_table_version: int) -> None:
