@@ -171,23 +171,24 @@ class CrewInRounds:
             self.rounds += 1
 
 
+def walk_in_rounds(moving: MovingList, size: int) -> tuple[Walk, CrewInRounds]:
+    plan = Planner(START, None, today=DAY + dt.timedelta(days=moving.days - 1), widest=30)
+    crew = CrewInRounds(size)
+    return Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=500, crew=crew), crew
+
+
 @pytest.mark.parametrize("days, records, most", [(70, 30_000, 7), (100, 40_000, 8), (200, 30_000, 6)])
 def test_little_time_passes_with_threads_that_find_nothing_to_do(days, records, most):
     """The fewest possible are 4, 5 and 4; in the first ones there is no telling how much there is."""
     moving = MovingList(1, records=records, days=days)
-    plan = Planner(START, None, today=DAY + dt.timedelta(days=days - 1), widest=30)
-    crew = CrewInRounds(16)
-    walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=500, crew=crew)
+    walked, crew = walk_in_rounds(moving, 16)
     assert sum(len(rows) for rows, _ in walked) == records
     assert crew.rounds <= most
     assert moving.requests <= 1.1 * records / 500 + walked.windows
 
 
 def test_what_is_given_next_is_asked_for_before_what_lies_behind_it():
-    moving = MovingList(1, records=60_000, days=100)
-    plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=30)
-    crew = CrewInRounds(4)
-    walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=500, crew=crew)
+    walked, crew = walk_in_rounds(MovingList(1, records=60_000, days=100), 4)
     given = dict.fromkeys(crew.rounds for rows, _ in walked if rows)
     # The first window has three pages, and the others some 25 each.
     assert list(given)[:2] == [3, 10]
