@@ -57,98 +57,69 @@ _KINDS = {
 }
 
 
-def _setting(
-    name: str,
-    kind: th.JSONTypeHelper[t.Any],
-    description: str,
-    default: object = None,
-    **more: t.Any,  # noqa: ANN401
-) -> th.Property[t.Any]:
-    """Declare a setting; its title is its name in words."""
-    title = name.replace("_", " ").capitalize().replace("Api ", "API ").replace("url", "URL")
-    return th.Property(name, kind, description=description, default=default, **{"title": title, **more})
+#: Of a setting: what it takes, its default and its description.
+_Setting: t.TypeAlias = tuple[th.JSONTypeHelper[t.Any], object, str]
+
+_TEXT, _FILLED, _FLAG = th.StringType(), th.StringType(min_length=1), th.BooleanType()
+_INSTANCE = th.StringType(allowed_values=list(INSTANCES))
+_SHARE, _SECONDS = (th.NumberType(exclusive_minimum=0, maximum=most) for most in (1, 86_400))
 
 
-def _whole(name: str, least: int, most: int, default: int, description: str) -> th.Property[t.Any]:
-    bounds = th.IntegerType(minimum=least, maximum=most)
-    return _setting(name, bounds, f"{description}, {least} to {most}", default)
+def _whole(least: int, most: int) -> th.IntegerType:
+    return th.IntegerType(minimum=least, maximum=most)
 
 
-def _connection(permission: str) -> tuple[th.Property[t.Any], ...]:
-    """Settings of the connection to Braze: shared by the tap and the target."""
-    key, instance = th.StringType(nullable=False, min_length=1), th.StringType(allowed_values=list(INSTANCES))
-    share, seconds = th.NumberType(exclusive_minimum=0, maximum=1), th.NumberType(exclusive_minimum=0, maximum=86_400)
-    return (
-        _setting("api_key", key, f"REST API key with the permission {permission}", required=True, secret=True),
-        _setting("instance", instance, "Braze instance whose REST endpoint to call. Exactly one of this and api_url"),
-        _setting("api_url", th.StringType(), "Any other REST endpoint of Braze. https, except for localhost"),
-        _setting(
-            "rate_limit_share", share, "The part of the workspace's hourly rate limit that this plugin may use", 0.5
-        ),
-        _setting(
-            "request_timeout",
-            seconds,
-            "Seconds without a sign of life from Braze after which a request is given up",
-            60,
-        ),
-        _whole("max_attempts", 1, 20, 8, "Tries of one request before the run fails"),
-        _setting(
-            "user_agent",
-            th.StringType(),
-            "User-Agent header of every request. Default names this plugin and its version",
-        ),
-    )
+def _declare(**settings: _Setting) -> th.PropertiesList:
+    """Declare settings in the SDK's terms; a title is the name in words."""
+    declared = th.PropertiesList()
+    for name, (kind, default, description) in settings.items():
+        title = name.replace("_", " ").capitalize().replace("Api", "API").replace("url", "URL")
+        title = title.replace("activate version", "ACTIVATE_VERSION")
+        is_required, is_secret = name in {"api_key", "start_date"}, name == "api_key"
+        declared.append(th.Property(name, kind, is_required, default, description, is_secret, title=title))
+    return declared
 
 
-_TEXT = th.StringType(min_length=1)
+#: Settings of the connection to Braze: shared by the tap and the target.
+_CONNECTION: dict[str, _Setting] = {
+    "instance": (_INSTANCE, None, "Braze instance whose REST endpoint to call. Exactly one of this and api_url"),
+    "api_url": (_TEXT, None, "Any other REST endpoint of Braze. https, except for localhost"),
+    "rate_limit_share": (_SHARE, 0.5, "The part of the workspace's hourly rate limit that this plugin may use"),
+    "request_timeout": (_SECONDS, 60, "Seconds without a sign of life from Braze after which a request is given up"),
+    "max_attempts": (_whole(1, 20), 8, "Tries of one request before the run fails, 1 to 20"),
+    "user_agent": (_TEXT, None, "User-Agent header of every request. Default names this plugin and its version"),
+}
 
-TAP = th.PropertiesList(
-    *_connection("sms.invalid_phone_numbers"),
-    _setting(
-        "start_date",
-        th.StringType(nullable=False),
-        "Earliest detection to read, a date or date-time. A date means midnight UTC",
-        required=True,
-    ),
-    _setting(
-        "end_date", th.StringType(), "Read detections before this instant, a date or date-time. Default is up to now"
-    ),
-    _setting("reason", _TEXT, "Read only the numbers that are invalid for this reason"),
-    _whole("window_days", 1, 366, 30, "Widest date window of one request"),
-    _whole("page_size", 2, 500, 500, "Records per request"),
-    # Two thousand years, and all that a clock can subtract.
-    _setting(
-        "lookback_minutes",
-        th.IntegerType(minimum=0, maximum=1_000_000_000),
-        "How far before the bookmark an incremental run reads again",
-        60,
-    ),
-    _whole("max_parallel_requests", 1, 64, 8, "Requests under way at once"),
-    _setting(
-        "emit_activate_version_messages",
-        th.BooleanType(),
+TAP = _declare(
+    api_key=(_FILLED, None, "REST API key with the permission sms.invalid_phone_numbers"),
+    **_CONNECTION,
+    start_date=(_TEXT, None, "Earliest detection to read, a date or date-time. A date means midnight UTC"),
+    end_date=(_TEXT, None, "Read detections before this instant, a date or date-time. Default is up to now"),
+    reason=(_FILLED, None, "Read only the numbers that are invalid for this reason"),
+    window_days=(_whole(1, 366), 30, "Widest date window of one request, 1 to 366"),
+    page_size=(_whole(2, 500), 500, "Records per request, 2 to 500"),
+    # At most two thousand years, and all that a clock can subtract.
+    lookback_minutes=(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
+    max_parallel_requests=(_whole(1, 64), 8, "Requests under way at once, 1 to 64"),
+    emit_activate_version_messages=(
+        _FLAG,
+        False,
         "End a FULL_TABLE run with the message that lets a loader drop rows no longer on the list",
-        default=False,
-        title="Emit ACTIVATE_VERSION messages",
     ),
-    _setting(
-        "phone_numbers",
-        th.ArrayType(th.StringType(nullable=False)),
-        "Numbers to ask about for the stream phone_number_status",
-    ),
-    _setting("phone_numbers_file", _TEXT, "File of numbers to ask about, one a line, or a CSV with a phone column"),
+    phone_numbers=(th.ArrayType(_TEXT), None, "Numbers to ask about for the stream phone_number_status"),
+    phone_numbers_file=(_FILLED, None, "File of numbers to ask about, one a line, or a CSV with a phone column"),
 )
 
-TARGET = th.PropertiesList(
-    *_connection("sms.invalid_phone_numbers.remove"),
-    _setting("phone_property", _TEXT, "Property of the records that holds the number to take off the list", "phone"),
-    _setting(
-        "skip_bad_numbers",
-        th.BooleanType(),
+TARGET = _declare(
+    api_key=(_FILLED, None, "REST API key with the permission sms.invalid_phone_numbers.remove"),
+    **_CONNECTION,
+    phone_property=(_FILLED, "phone", "Property of the records that holds the number to take off the list"),
+    skip_bad_numbers=(
+        _FLAG,
+        False,
         "Leave out and count values that are no phone number, instead of stopping at the first",
-        default=False,
     ),
-    _setting("dry_run", th.BooleanType(), "Count what would be taken off the list, and change nothing", default=False),
+    dry_run=(_FLAG, False, "Count what would be taken off the list, and change nothing"),
 )
 
 
