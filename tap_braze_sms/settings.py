@@ -227,9 +227,7 @@ def _takes(prop: dict[str, t.Any]) -> str:
     """Say in words what a setting takes."""
     if "enum" in prop:
         return "one of " + ", ".join(prop["enum"])
-    words = next(
-        (words for kind, words in _KINDS.items() if kind in prop.get("type", ())), "what the SDK's documentation says"
-    )
+    words = next((_KINDS[kind] for kind in prop.get("type", ()) if kind in _KINDS), "what the SDK's documentation says")
     if "minLength" in prop:
         words += " that is not empty"
     if "minimum" in prop:

@@ -10,7 +10,7 @@ from collections import Counter
 
 from singer_sdk import RecordSink, Target
 from singer_sdk.exceptions import ConfigurationError, DataError, InvalidInputLine, RecordsWithoutSchemaException
-from singer_sdk.helpers.capabilities import TARGET_BATCH_SIZE_ROWS_CONFIG, PluginCapabilities
+from singer_sdk.helpers.capabilities import TARGET_BATCH_SIZE_ROWS_CONFIG, TargetCapabilities
 from singer_sdk.io_base import SingerMessageType, SingerReader
 from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
@@ -101,12 +101,8 @@ class TargetBrazeSMS(BrazePlugin, Target):
     config_jsonschema = settings.TARGET.to_dict()
     default_sink_class = RemovalSink
     message_reader_class = DiscreetReader
-    capabilities: t.ClassVar = [
-        PluginCapabilities.ABOUT,
-        PluginCapabilities.STREAM_MAPS,
-        PluginCapabilities.FLATTENING,
-        PluginCapabilities.STRUCTURED_LOGGING,
-    ]
+    #: The SDK's, but for the validation of records.
+    capabilities: t.ClassVar = [c for c in Target.capabilities if c is not TargetCapabilities.VALIDATE_RECORDS]
 
     def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
         """Begin with nothing removed."""
@@ -173,14 +169,9 @@ class TargetBrazeSMS(BrazePlugin, Target):
         super().process_endofpipe()
         # Which of them were on it, Braze does not say.
         done = "Dry run, nothing is changed" if self.config["dry_run"] else "Off the list now"
-        self.logger.info(
-            "%s: %s, %d repeated, %d skipped; %s",
-            done,
-            counted(len(self._met), "number"),
-            self._count["repeated"],
-            self._count["skipped"],
-            counted(self.client.requests, "request"),
-        )
+        numbers, requests = counted(len(self._met), "number"), counted(self.client.requests, "request")
+        left_out = f"{self._count['repeated']} repeated, {self._count['skipped']} skipped"
+        self.logger.info("%s: %s, %s; %s", done, numbers, left_out, requests)
 
     @override
     def _process_schema_message(self, message_dict: dict[str, t.Any]) -> None:
