@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import typing as t
+from dataclasses import dataclass
 
 from singer_sdk.exceptions import ConfigurationError
 
@@ -68,60 +69,53 @@ def _value(bookmark: dict[str, t.Any], replication_key: str) -> t.Any:  # noqa: 
     return bookmark.get(VALUE, bookmark.get(replication_key))
 
 
+@dataclass
 class Checkpoint:
-    """The bookmark of one stream during one run."""
+    """The bookmark of one stream during one run, which begins from a state that was checked before."""
 
-    def __init__(
-        self,
-        state: dict[str, t.Any],
-        replication_key: str,
-        *,
-        start: dt.datetime,
-        end: dt.datetime | None,
-        lookback: dt.timedelta,
-        now: dt.datetime,
-        logger: logging.Logger,
-    ) -> None:
-        """Begin from a state, checked before.
+    #: The stream's own; changed in place as the run goes on.
+    state: dict[str, t.Any]
+    #: Name of the field the bookmark is a value of.
+    replication_key: str
+    #: Earliest instant ever wanted.
+    start: dt.datetime
+    #: Earliest instant not wanted; None: up to now.
+    end: dt.datetime | None
+    #: How far before the bookmark is read again.
+    lookback: dt.timedelta
+    #: When the run began.
+    now: dt.datetime
+    #: Told about a bookmark that had to be mended.
+    logger: logging.Logger
 
-        Args:
-            state: The stream's own; changed in place as the run goes on.
-            replication_key: Name of the field the bookmark is a value of.
-            start: Earliest instant ever wanted.
-            end: Earliest instant not wanted; None: up to now.
-            lookback: How far before the bookmark is read again.
-            now: When the run began.
-            logger: Told about a bookmark that had to be mended.
-        """
-        self._settled = now - SETTLING
-        self._ceiling = times.fixed(self._settled if end is None else min(end, self._settled))
-        self._replication_key = replication_key
-        self._state = state
-        self._logger = logger
+    def __post_init__(self) -> None:
+        """Find where this run begins, and mend what cannot be gone on from."""
+        settled = self.now - SETTLING
+        self._ceiling = times.fixed(min(self.end or settled, settled))
         #: Earliest instant this run reads, inclusive.
-        self.since = start
-        value = _value(state, replication_key)
+        self.since = self.start
+        value = _value(self.state, self.replication_key)
         # What the SDK keeps beside a bookmark while a run is under way is of no use.
-        state.clear()
+        self.state.clear()
         if value is None:
             return
         bookmark = times.moment(value)
-        if bookmark > now:
-            logger.warning(
+        if bookmark > self.now:
+            self.logger.warning(
                 "The bookmark %s lies in the future; going back to %s. What was detected while a clock was wrong may "
                 "be missing: a run without state (with Meltano: --full-refresh) reads everything again",
                 value,
                 self._ceiling,
             )
             bookmark = times.moment(self._ceiling)
-        if bookmark > start:
-            self.since = bookmark - min(lookback, bookmark - start)
-        state.update({KEY: replication_key, VALUE: times.fixed(bookmark)})
+        if bookmark > self.start:
+            self.since = bookmark - min(self.lookback, bookmark - self.start)
+        self.state.update({KEY: self.replication_key, VALUE: times.fixed(bookmark)})
 
     def heed(self, lead: dt.timedelta) -> None:
         """Allow for a clock of ours that is ahead of Braze's: its future would be skipped by the next run."""
-        if lead > LEAST_LEAD and (ceiling := times.fixed(self._settled - lead)) < self._ceiling:
-            self._logger.warning(
+        if lead > LEAST_LEAD and (ceiling := times.fixed(self.now - SETTLING - lead)) < self._ceiling:
+            self.logger.warning(
                 "This machine's clock is %s ahead of Braze's; the bookmark stays behind Braze's",
                 times.duration(lead.total_seconds()),
             )
@@ -130,5 +124,5 @@ class Checkpoint:
     def advance(self, moment: str) -> None:
         """Note that everything before an instant, in the fixed form, is handed over."""
         bookmark = min(moment, self._ceiling)
-        if bookmark > self._state.get(VALUE, ""):
-            self._state.update({KEY: self._replication_key, VALUE: bookmark})
+        if bookmark > self.state.get(VALUE, ""):
+            self.state.update({KEY: self.replication_key, VALUE: bookmark})

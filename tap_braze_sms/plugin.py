@@ -41,12 +41,8 @@ class BrazePlugin(PluginBase):
     @functools.cached_property
     def client(self) -> BrazeClient:
         """The way to Braze that everything in this plugin shares."""
-        return BrazeClient(
-            self.config,
-            stop=self.stop,
-            logger=self.logger,
-            user_agent=self.config.get("user_agent") or f"{self.name}/{self.plugin_version}",
-        )
+        user_agent = self.config.get("user_agent") or f"{self.name}/{self.plugin_version}"
+        return BrazeClient(self.config, stop=self.stop, logger=self.logger, user_agent=user_agent)
 
     @property
     def _env_var_config(self) -> dict[str, t.Any]:
