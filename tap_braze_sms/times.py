@@ -5,19 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import re
 import sys
-import typing as t
 
 import msgspec
-
-if t.TYPE_CHECKING:
-    from collections.abc import Callable
 
 if sys.version_info >= (3, 11):
     _parse = dt.datetime.fromisoformat
 else:  # the standard library reads only its own output before 3.11
-    from backports.datetime_fromisoformat import datetime_fromisoformat  # type: ignore[import-untyped]
-
-    _parse: Callable[[str], dt.datetime] = datetime_fromisoformat
+    from backports.datetime_fromisoformat import datetime_fromisoformat as _parse  # type: ignore[import-untyped]
 
 UTC = dt.timezone.utc
 
@@ -38,7 +32,7 @@ def moment(text: str) -> dt.datetime:
         ValueError: the text is no time, or lies outside the calendar in UTC.
     """
     try:
-        parsed = _parse(_SPACED_OFFSET.sub("", text) if " " in text else text)
+        parsed: dt.datetime = _parse(_SPACED_OFFSET.sub("", text) if " " in text else text)
         return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError, TypeError):
         msg = "not a time in ISO 8601"
