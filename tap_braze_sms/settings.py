@@ -141,7 +141,6 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
         config[name] = _plain(config[name], schema["properties"][name].get("type", ()))
     problems = itertools.chain(
         (_explain(error) for error in JSONSchemaValidator(_sound(schema)).iter_errors(config)),
-        _check_headers(config),
         _check_connection(config),
         _check_dates(config),
         _check_batches(config),
@@ -237,14 +236,11 @@ def _takes(prop: dict[str, t.Any]) -> str:
     return words
 
 
-def _check_headers(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
-    """Find what HTTP could not send; its own error would quote it."""
+def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    # What HTTP could not send; its own error would quote it.
     for name, fitting, wanted in (("api_key", "[!-~]*", "the key alone"), ("user_agent", "[ -~]*", "plain ASCII")):
         if not re.fullmatch(fitting, str(config.get(name, ""))):
             yield name, f"got a text with a character that does not belong there, takes {wanted}"
-
-
-def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     given = [name for name in ("instance", "api_url") if name in config]
     if len(given) != 1:
         got = "both" if given else "neither"
