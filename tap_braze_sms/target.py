@@ -144,14 +144,11 @@ class TargetBrazeSMS(BrazePlugin, Target):
                 raise DataError(msg)
             self._count["skipped"] += 1
             return
-        number = digits(phone)
-        if number in self._met:
-            self._count["repeated"] += 1
-            return
-        self._met.add(number)
-        self._batch.append(f"+{number}")
-        if len(self._batch) >= min(self.config.get("batch_size_rows", LARGEST_REMOVAL), LARGEST_REMOVAL):
-            self._remove_batch()
+        if (number := digits(phone)) not in self._met:
+            self._met.add(number)
+            self._batch.append(f"+{number}")
+            if len(self._batch) >= min(self.config.get("batch_size_rows", LARGEST_REMOVAL), LARGEST_REMOVAL):
+                self._remove_batch()
 
     def _remove_batch(self) -> None:
         """Hand the batch to Braze: then nothing that was read is left to do, and STATE may be passed on."""
@@ -170,8 +167,9 @@ class TargetBrazeSMS(BrazePlugin, Target):
         # Which of them were on it, Braze does not say.
         done = "Dry run, nothing is changed" if self.config["dry_run"] else "Off the list now"
         numbers, requests = counted(len(self._met), "number"), counted(self.client.requests, "request")
-        left_out = f"{self._count['repeated']} repeated, {self._count['skipped']} skipped"
-        self.logger.info("%s: %s, %s; %s", done, numbers, left_out, requests)
+        skipped = self._count["skipped"]
+        repeated = self._count["records"] - skipped - len(self._met)
+        self.logger.info("%s: %s, %d repeated, %d skipped; %s", done, numbers, repeated, skipped, requests)
 
     @override
     def _process_schema_message(self, message_dict: dict[str, t.Any]) -> None:
