@@ -69,9 +69,8 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
             with Path(path).open(encoding="utf-8-sig", newline="") as file:
                 yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
         except (OSError, UnicodeError, csv.Error) as error:
-            msg = (
-                f"phone_numbers_file: got {path!r}, which cannot be read: {error}; takes a file of numbers, one a line"
-            )
+            problem = f"got {path!r}, which cannot be read: {error}; takes a file of numbers, one a line"
+            msg = f"phone_numbers_file: {problem}"
             raise ConfigurationError(msg) from None
 
 

@@ -170,12 +170,9 @@ def check_maps(config: t.Mapping[str, t.Any], streams: t.Collection[str]) -> Non
 
 def mapped(config: t.Mapping[str, t.Any]) -> list[str]:
     """Give the names, or patterns of names, of the streams that stream maps are of."""
-    maps = config.get("stream_maps") or {}
-    return [
-        made.get("__source__", key) if isinstance(made, dict) else key
-        for key, made in maps.items()
-        if key != "__else__"
-    ]
+    maps: dict[str, t.Any] = dict(config.get("stream_maps") or {})
+    maps.pop("__else__", None)
+    return [made.get("__source__", key) if isinstance(made, dict) else key for key, made in maps.items()]
 
 
 def _sound(schema: dict[str, t.Any]) -> dict[str, t.Any]:
