@@ -54,8 +54,6 @@ class BufferedWriter(MsgSpecWriter):
         self._buffer = bytearray()
         #: Called again and again while the loader takes nothing.
         self.while_waiting: Callable[[], None] = lambda: None
-        self._closed = False
-        self._deadline: float | None = None
 
     @override
     def write_message(self, message: Message) -> None:
@@ -78,11 +76,13 @@ class BufferedWriter(MsgSpecWriter):
     def flush(self) -> None:
         """Hand everything collected to the loader, waiting for it as long as it takes.
 
+        What it does not take is still there afterwards: a STATE never gets ahead of it.
+
         Raises:
             LoaderGoneError: nobody reads any more.
             Stopped: the end was asked for meanwhile, and nobody else will notice.
         """
-        if not self._buffer or self._closed:
+        if not self._buffer:
             return
         problem = None
         try:
@@ -94,8 +94,6 @@ class BufferedWriter(MsgSpecWriter):
         except OSError as error:
             problem = f"the standard output cannot be written: {error.strerror}"
         if problem:
-            self._closed = True
-            self._buffer.clear()
             # Ctrl-C in a shell ends both: then the signal is the reason, not the loader.
             self._stop.check()
             raise LoaderGoneError(problem)
@@ -109,14 +107,10 @@ class BufferedWriter(MsgSpecWriter):
             return
         # A file never makes anyone wait.
         chunk = BUFFER if stat.S_ISREG(os.fstat(descriptor).st_mode) else _CHUNK
-        while self._buffer:
-            if self._stop and self._deadline is None:
-                self._deadline = time.monotonic() + GRACE
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                return  # the STATE before what is left says where to go on
+        # After a signal, the STATE before what is left says where to go on.
+        while self._buffer and time.monotonic() < self._stop.since + GRACE:
             if not _writable(descriptor):
-                if not self._stop:
-                    self.while_waiting()
+                self.while_waiting()
                 continue
             whole_lines = self._buffer.rfind(b"\n", 0, chunk) + 1
             written = os.write(descriptor, self._buffer[: whole_lines or chunk])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import typing as t
 from signal import Signals
@@ -36,6 +37,8 @@ class Stop:
     def __init__(self) -> None:
         """Start unset."""
         self.signal = 0
+        #: When, on the monotonic clock.
+        self.since = math.inf
         #: Whether someone will notice by itself; else a signal handler has to raise.
         self.is_watched = False
 
@@ -49,6 +52,7 @@ class Stop:
         Safe in a signal handler: it takes no lock, which the interrupted thread could hold.
         """
         self.signal = self.signal or signal
+        self.since = min(self.since, time.monotonic())
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
