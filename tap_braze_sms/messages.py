@@ -52,7 +52,7 @@ class BufferedWriter(MsgSpecWriter):
         """
         self._stop = stop
         self._buffer = bytearray()
-        #: Called again and again while the loader takes nothing.
+        #: Called before every wait, and again and again while the loader takes nothing.
         self.while_waiting: Callable[[], None] = lambda: None
 
     @override
@@ -82,6 +82,7 @@ class BufferedWriter(MsgSpecWriter):
             LoaderGoneError: nobody reads any more.
             Stopped: the end was asked for meanwhile, and nobody else will notice.
         """
+        self.while_waiting()
         if not self._buffer:
             return
         problem = None

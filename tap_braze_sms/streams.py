@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import abc
 import datetime as dt
 import functools
 import logging
@@ -20,7 +20,6 @@ from tap_braze_sms import asked_numbers, times
 from tap_braze_sms.checkpoint import Checkpoint
 from tap_braze_sms.client import LARGEST_PAGE, LARGEST_REMOVAL
 from tap_braze_sms.crew import Crew
-from tap_braze_sms.messages import LoaderGoneError
 from tap_braze_sms.progress import Progress, counted
 from tap_braze_sms.records import BrokenAnswerError, Page, PageReader, Row, digits
 from tap_braze_sms.walk import Walk
@@ -29,7 +28,6 @@ from tap_braze_sms.windows import Planner
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
-    from singer_sdk.helpers._batch import BatchConfig
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
@@ -41,12 +39,21 @@ SCHEMAS = next(d for d in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas") if
 
 
 class BrazeStream(Stream):
-    """What the streams of this tap have in common."""
+    """What the streams of this tap have in common: they are read in lists of records, and emitted here."""
 
     _tap: TapBrazeSMS
-    _version_to_activate: int | None = None
-    _progress: Progress | None = None
+    #: Records emitted one by one.
+    _emitted = 0
     schema = StreamSchema(SchemaDirectory(SCHEMAS))
+
+    @abc.abstractmethod
+    def read(self) -> Iterator[list[Record]]:
+        """Give all records of the stream."""
+
+    @override
+    def get_records(self, context: Context | None) -> Iterator[Record]:
+        for records in self.read():
+            yield from records
 
     @override
     def log(self, message: str, *args: t.Any, level: int = logging.INFO, **kwargs: t.Any) -> None:
@@ -63,70 +70,81 @@ class BrazeStream(Stream):
     ) -> Generator[dict[str, t.Any], t.Any, t.Any]:
         """Sync, so that any end leaves whole lines and a STATE that is true.
 
-        Overridden, as the SDK neither writes a last STATE when a sync fails, nor lets a
-        stream write records that need no transformation faster than one by one.
+        Overridden, as the SDK neither writes a last STATE when a sync fails, nor lets a stream write records that need
+        no transformation faster than one by one. Into BATCH files it puts records as they are read, whatever the
+        stream maps and the selection say: a number that should be hashed would arrive in clear.
         """
-        with self._tap.stop.watched():
-            try:
-                yield from self._emit(context, write_messages=write_messages)
-                if write_messages:
-                    self._activate_version()
-                    self._tap.message_writer.flush()
-            except BaseException:
-                # Where records go into BATCH files the bookmark runs ahead of the messages.
-                if write_messages:
-                    with contextlib.suppress(LoaderGoneError):
-                        self._tap.state_writer.write_state(self.tap_state)
-                        # Not left to STATE: the SDK leaves out one that says nothing new.
-                        self._tap.message_writer.flush()
-                raise
-
-    def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
-        records = super()._sync_records(context, write_messages=write_messages)
-        if write_messages:
-            yield from records
-            return
-        # Into BATCH files the SDK puts records as they are read, whatever the stream maps
-        # and the selection say: a number that should be hashed would arrive in clear.
-        if len(self.stream_maps) > 1:
+        if not write_messages and len(self.stream_maps) > 1:
             msg = (
                 f"stream {self.name} is mapped to {len(self.stream_maps)} streams, which BATCH files "
                 "cannot hold apart: take batch_config or the extra stream maps away"
             )
             raise ConfigurationError(msg)
-        for record in records:
-            for message in self._generate_record_messages(record):
-                yield message.record
+        writer, passes_through = self._tap.message_writer, write_messages and self._passes_through
+        with self._tap.stop.watched(), self.get_record_counter() as counter, self.get_sync_timer():
+            try:
+                for records in filter(None, self.read()):
+                    if passes_through:
+                        around = RecordMessage(self.name, {}, self._stream_version, dt.datetime.now(times.UTC))
+                        writer.write_records(around, records)
+                        self._increment_stream_state(records[-1])
+                    else:
+                        for message in self._one_by_one(records):
+                            if write_messages:
+                                writer.write_message(message)
+                            else:
+                                yield message.record
+                    counter.increment(len(records))
+                    if write_messages:
+                        self._tap.state_writer.write_state(self.tap_state)
+            finally:
+                # Where records go into BATCH files the bookmark runs ahead of the messages.
+                if write_messages:
+                    self._tap.state_writer.write_state(self.tap_state)
+                    # Not left to STATE: the SDK leaves out one that says nothing new.
+                    writer.flush()
 
-    @override
-    def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
-        super()._sync_batches(batch_config, context)
-        self._activate_version()
+    @property
+    def _passes_through(self) -> bool:
+        """Whether the SDK would change nothing in a record."""
+        maps = self.stream_maps
+        return (
+            self.ABORT_AT_RECORD_COUNT is None
+            and len(maps) == 1
+            and type(maps[0]) is SameRecordTransform
+            and not maps[0].flattening_enabled
+            and self.effective_schema.get("properties") == self.schema["properties"]
+            and all(self.mask["properties", name] for name in self.schema["properties"])
+        )
+
+    def _one_by_one(self, records: list[Record]) -> Iterator[RecordMessage]:
+        """Have the SDK make messages of records, each of which may be the last."""
+        for record in records:
+            self._check_max_record_limit(current_record_index=self._emitted)
+            self._emitted += 1
+            # First, as a map or a catalog may leave its time out; a bookmark there has it read again.
+            self._increment_stream_state(record)
+            yield from self._generate_record_messages(record)
 
     @override
     def _write_activate_version_message(self, full_table_version: int) -> None:
-        # The SDK activates the new version before its first record: a loader then drops
-        # every row, and one that fails half way leaves them dropped.
-        self._version_to_activate = full_table_version
+        pass  # the SDK's place for it is before the first record: a run that fails half way leaves every row dropped
 
-    def _activate_version(self) -> None:
-        if self._version_to_activate is not None:
-            super()._write_activate_version_message(self._version_to_activate)
+    @override
+    def finalize_state_progress_markers(self, state: dict[str, t.Any] | None = None) -> None:
+        super().finalize_state_progress_markers(state)
+        if self._stream_version is not None:
+            super()._write_activate_version_message(self._stream_version)
             self.logger.info("ACTIVATE_VERSION: the loader may take away every row of %s not read now", self.name)
 
     def _crew(self) -> Crew:
-        return Crew(self.config["max_parallel_requests"], self._tap.stop, self._before_waiting)
-
-    def _before_waiting(self) -> None:
-        self._tap.message_writer.flush()
-        if self._progress:
-            self._progress.tell()
+        return Crew(self.config["max_parallel_requests"], self._tap.stop, self._tap.message_writer.flush)
 
     def _begun(self, share: Callable[[], float]) -> Progress:
         """Begin to tell how far this stream is."""
-        self._progress = Progress(self.logger, self._tap.client, share=share)
-        self._tap.message_writer.while_waiting = self._progress.tell
-        return self._progress
+        progress = Progress(self.logger, self._tap.client, share=share)
+        self._tap.message_writer.while_waiting = progress.tell
+        return progress
 
 
 class InvalidPhoneNumbersStream(BrazeStream):
@@ -139,8 +157,10 @@ class InvalidPhoneNumbersStream(BrazeStream):
     name = "invalid_phone_numbers"
     primary_keys = ("phone", "invalid_detected_at")
     replication_key = "invalid_detected_at"
-    #: Proven by the way windows are read; the SDK's own check is not asked, which a lookback would fail.
+    #: Proven by the way windows are read.
     is_sorted = True
+
+    _checkpoint: Checkpoint
 
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
@@ -148,57 +168,46 @@ class InvalidPhoneNumbersStream(BrazeStream):
         return None
 
     @override
-    def get_records(self, context: Context | None) -> Iterator[Record]:
-        for rows in self._read():
-            yield from _records(rows)
+    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
+        # The SDK would follow a lookback back, and a wrong clock into the future.
+        self._checkpoint.advance(latest_record["invalid_detected_at"])
 
-    @functools.cached_property
-    def _checkpoint(self) -> Checkpoint:
-        """The bookmark; one that nobody keeps when everything is read, whatever was read before."""
-        return Checkpoint(
+    @override
+    def read(self) -> Iterator[list[Record]]:
+        """Walk the windows, moving the bookmark on behind the records that were taken, through quiet months too."""
+        config, now = self.config, dt.datetime.fromtimestamp(self._tap.initialized_at / 1000, times.UTC)
+        end = times.moment(config["end_date"]) if "end_date" in config else None
+        self._checkpoint = Checkpoint(
+            # One that nobody keeps when everything is read, whatever was read before.
             self.stream_state if self.replication_method == "INCREMENTAL" else {},
             type(self).replication_key,
-            start=times.moment(self.config["start_date"]),
-            end=self._end,
-            lookback=dt.timedelta(minutes=self.config["lookback_minutes"]),
-            now=self._now,
+            start=times.moment(config["start_date"]),
+            end=end,
+            lookback=dt.timedelta(minutes=config["lookback_minutes"]),
+            now=now,
             logger=self.logger,
         )
-
-    @property
-    def _now(self) -> dt.datetime:
-        return dt.datetime.fromtimestamp(self._tap.initialized_at / 1000, times.UTC)
-
-    @property
-    def _end(self) -> dt.datetime | None:
-        return times.moment(self.config["end_date"]) if "end_date" in self.config else None
-
-    def _read(self) -> Iterator[list[Row]]:
-        """Walk the windows, moving the bookmark on behind the rows that were taken, through quiet months too."""
         since = self._checkpoint.since
         self.logger.info("Reading what was detected since %s", times.fixed(since))
-        if self._end and self._end <= since:
+        if end and end <= since:
             self.logger.warning(
                 "end_date %s is not after what was read already, up to %s: there is nothing to read; "
                 "a range of its own needs a state of its own",
-                self.config["end_date"],
+                config["end_date"],
                 times.fixed(since),
             )
-        plan = Planner(since, self._end, today=self._now.date(), widest=self.config["window_days"])
         reader = PageReader()
         walk = Walk(
-            plan,
+            Planner(since, end, today=now.date(), widest=config["window_days"]),
             functools.partial(self._fetch, reader),
-            page_size=self.config["page_size"],
+            page_size=config["page_size"],
             crew=self._crew(),
         )
-        progress = self._begun(lambda: walk.share)
-
-        with progress:
+        with self._begun(lambda: walk.share) as progress:
             for rows, reached in walk:
                 self._checkpoint.heed(dt.timedelta(seconds=self._tap.client.clock_lead))
                 progress.records += len(rows)
-                yield rows
+                yield [{"phone": phone, "invalid_detected_at": at, "reason": reason} for at, phone, reason in rows]
                 progress.tell()
                 self._checkpoint.advance(reached)
         if reader.unknown:
@@ -210,7 +219,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
             "Read %s detected since %s%s: %s, %s",
             counted(progress.records, "record"),
             times.fixed(since),
-            f" and before {times.fixed(self._end)}" if self._end else "",
+            f" and before {times.fixed(end)}" if end else "",
             counted(walk.windows, "window"),
             progress.summary,
         )
@@ -225,51 +234,6 @@ class InvalidPhoneNumbersStream(BrazeStream):
         }
         read = functools.partial(reader.read, offset=offset, limit=limit, dates=dates)
         return self._tap.client.get(params, read, what=where)
-
-    # The SDK's bookkeeping, replaced by the checkpoint's
-
-    @override
-    def _write_starting_replication_value(self, context: Context | None) -> None:
-        pass  # would leave a second, older time in every STATE
-
-    @override
-    def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
-        # The SDK would follow a lookback back, and a wrong clock into the future.
-        if detected_at := latest_record.get("invalid_detected_at"):  # a catalog may leave it out
-            self._checkpoint.advance(detected_at)
-
-    # Records that need no transformation
-
-    @override
-    def _emit(self, context: Context | None, *, write_messages: bool) -> Iterator[dict[str, t.Any]]:
-        if not (write_messages and self._passes_through):
-            yield from super()._emit(context, write_messages=write_messages)
-            return
-        with self.get_record_counter() as counter, self.get_sync_timer():
-            for rows in filter(None, self._read()):
-                around = RecordMessage(self.name, {}, self._stream_version, dt.datetime.now(times.UTC))
-                self._tap.message_writer.write_records(around, _records(rows))
-                counter.increment(len(rows))
-                self._checkpoint.advance(rows[-1][0])
-                self._tap.state_writer.write_state(self.tap_state)
-        self._tap.state_writer.write_state(self.tap_state)
-
-    @property
-    def _passes_through(self) -> bool:
-        """Whether the SDK's standard path would change nothing in a record."""
-        maps = self.stream_maps
-        return (
-            self.ABORT_AT_RECORD_COUNT is None
-            and len(maps) == 1
-            and type(maps[0]) is SameRecordTransform
-            and not maps[0].flattening_enabled
-            and self.effective_schema.get("properties") == self.schema["properties"]
-            and all(self.mask["properties", name] for name in self.schema["properties"])
-        )
-
-
-def _records(rows: list[Row]) -> list[Record]:
-    return [{"phone": phone, "invalid_detected_at": at, "reason": reason} for at, phone, reason in rows]
 
 
 class PhoneNumberStatusStream(BrazeStream):
@@ -298,7 +262,7 @@ class PhoneNumberStatusStream(BrazeStream):
             self.selected = False
 
     @override
-    def get_records(self, context: Context | None) -> Iterator[Record]:
+    def read(self) -> Iterator[list[Record]]:
         asked = asked_numbers.asked_about(self.config)
         calls = [functools.partial(self._look_up, asked, start) for start in range(0, len(asked), self.BATCH)]
         listed = 0
@@ -306,16 +270,9 @@ class PhoneNumberStatusStream(BrazeStream):
             for batch, found, checked_at in self._crew().in_order(calls):
                 progress.records += len(batch)
                 progress.tell()
-                for phone in batch:
-                    detected_at, _, reason = found.get(digits(phone), (None, phone, None))
-                    listed += detected_at is not None
-                    yield {
-                        "phone": phone,
-                        "is_invalid": detected_at is not None,
-                        "reason": reason,
-                        "invalid_detected_at": detected_at,
-                        "checked_at": checked_at,
-                    }
+                records = [_status(phone, found.get(digits(phone)), checked_at) for phone in batch]
+                listed += sum(record["is_invalid"] for record in records)
+                yield records
         self.logger.info(
             "Asked about %s, %d of them on the list: %s", counted(len(asked), "number"), listed, progress.summary
         )
@@ -337,3 +294,14 @@ class PhoneNumberStatusStream(BrazeStream):
         params = {"phone_numbers[]": [f"+{number}" for number in numbers], "limit": LARGEST_PAGE}
         found = self._tap.client.get(params, read, what=where)
         return batch, found, times.fixed(dt.datetime.now(times.UTC))
+
+
+def _status(phone: str, found: Row | None, checked_at: str) -> Record:
+    detected_at, _, reason = found or (None, phone, None)
+    return {
+        "phone": phone,
+        "is_invalid": found is not None,
+        "reason": reason,
+        "invalid_detected_at": detected_at,
+        "checked_at": checked_at,
+    }
