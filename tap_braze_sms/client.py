@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import email.utils
+import functools
 import http.cookiejar
 import json
 import math
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import backoff
 import requests
 from requests.adapters import HTTPAdapter
+from requests.models import REDIRECT_STATI
 from singer_sdk.authenticators import BearerTokenAuthenticator
 from singer_sdk.exceptions import DataError, FatalAPIError
 
@@ -56,6 +57,7 @@ _PASSING: dict[int, str] = {
 
 #: What to do about an answer that asking again would not change.
 _ADVICE: dict[int, str] = {
+    **dict.fromkeys(REDIRECT_STATI, "it points elsewhere, where the API key is not sent: check instance or api_url"),
     HTTPStatus.BAD_REQUEST: "it does not accept the request: {text}",
     HTTPStatus.UNAUTHORIZED: (
         "it does not accept the API key: check api_key, that instance or api_url is the one the key belongs to, "
@@ -128,20 +130,18 @@ class BrazeClient:
         # No cache's answer, and no cookies: those of something in between would pile up.
         self._session.headers["Cache-Control"] = "no-cache"
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        # As `auth`, not as a header: a netrc entry for the host would replace it there.
         self._session.auth = BearerTokenAuthenticator(token=config["api_key"])
-        adapter = HTTPAdapter(pool_maxsize=config.get("max_parallel_requests", 1))
-        self._session.mount("https://", adapter)
-        self._session.mount("http://", adapter)
-        # Proxies and certificates from the environment, looked up once.
+        # Proxies and certificates from the environment: looked up once, as it takes a while.
         self._settings = self._session.merge_environment_settings(self._url, {}, stream=False, verify=None, cert=None)
+        self._session.trust_env = False
+        self._session.mount(self._url, HTTPAdapter(pool_maxsize=config.get("max_parallel_requests", 1)))
 
     @property
     def requests_left(self) -> int | None:
         """Requests that this plugin may still make before the rate limit's reset; None: not known yet."""
         return self._budget.left(self._config["rate_limit_share"])
 
-    def get(self, params: Mapping[str, object], read: Callable[[bytes], T], *, what: str) -> T:
+    def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str) -> T:
         """Ask for the list.
 
         Args:
@@ -152,8 +152,7 @@ class BrazeClient:
         Raises:
             FatalAPIError: Braze refuses, or every try failed.
         """
-        request = requests.Request("GET", self._url + LIST_PATH, params=params)
-        return self._perform(request, read, what)
+        return self._perform(functools.partial(self._session.get, self._url + LIST_PATH, params=params), read, what)
 
     def remove(self, phones: Sequence[str], *, what: str) -> None:
         """Take numbers, 50 at most, off the list; those not on it are no error.
@@ -161,20 +160,23 @@ class BrazeClient:
         Raises:
             FatalAPIError: Braze refuses, or every try failed.
         """
-        request = requests.Request("POST", self._url + REMOVE_PATH, json={"phone_numbers": list(phones)})
-        self._perform(request, _check_success, what)
+        body = {"phone_numbers": list(phones)}
+        self._perform(functools.partial(self._session.post, self._url + REMOVE_PATH, json=body), _check_success, what)
 
-    def _perform(self, request: requests.Request, read: Callable[[bytes], T], what: str) -> T:
-        prepared = self._session.prepare_request(request)
+    def _perform(self, ask: Callable[..., requests.Response], read: Callable[[bytes], T], what: str) -> T:
+        attempts = self._config["max_attempts"]
         waits = backoff.expo(base=WAIT_BASE, factor=FIRST_WAIT, max_value=LONGEST_WAIT)
         next(waits)  # primes the generator
-        attempts = self._config["max_attempts"]
-        failure = _Again("no try was made")
         for attempt in range(1, attempts + 1):
             try:
-                return self._try(prepared, read, what)
+                return read(self._try(ask))
+            except BrokenAnswerError as error:
+                failure = _Again(str(error))
             except _Again as again:
                 failure = again
+            except (DataError, FatalAPIError) as error:
+                msg = f"{what}: {error}"
+                raise type(error)(msg) from None
             if attempt < attempts:
                 wait = next(waits)
                 if attempt < attempts - 1:
@@ -191,18 +193,14 @@ class BrazeClient:
         msg = f"{what}: {failure}{often}; {AFTERWARDS}"
         raise FatalAPIError(msg)
 
-    def _try(self, prepared: requests.PreparedRequest, read: Callable[[bytes], T], what: str) -> T:
+    def _try(self, ask: Callable[..., requests.Response]) -> bytes:
+        """Give the body of a success."""
         self._wait_for_budget()
         self.requests += 1
         headers = None
         try:
-            response = self._session.send(
-                prepared,
-                timeout=self._config["request_timeout"],
-                # A redirect would carry the key to an address nobody configured.
-                allow_redirects=False,
-                **self._settings,
-            )
+            # A redirect would carry the key to an address nobody configured.
+            response = ask(timeout=self._config["request_timeout"], allow_redirects=False, **self._settings)
             headers = response.headers
             self.clock_lead = min(self.clock_lead, time.time() - sent(headers))
         except requests.Timeout:
@@ -217,33 +215,19 @@ class BrazeClient:
             raise _Again(problem) from None
         finally:
             self._budget.give_back(headers, time.monotonic())
-        self._judge(response, what)
-        try:
-            return read(response.content)
-        except BrokenAnswerError as error:
-            raise _Again(str(error)) from None
-        except DataError as error:
-            msg = f"{what}: {error}"
-            raise DataError(msg) from None
-
-    def _judge(self, response: requests.Response, what: str) -> None:
-        """Raise unless the answer is a success."""
         status = response.status_code
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
-            return
-        wait = _retry_after(response.headers)
+            return response.content
+        wait = _retry_after(headers)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = self._budget.refuse(wait, time.monotonic())
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
             problem = f"{_PASSING.get(status, 'Braze had an error')} ({status})"
             raise _Again(problem, wait)
-        if response.is_redirect:
-            advice = "it points elsewhere, where the API key is not sent: check instance or api_url"
-        else:
-            # Braze names a permission after the path that needs it.
-            permission = urlsplit(response.url).path.strip("/").replace("/", ".")
-            advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
-        msg = f"{what}: {self._host} answered {status}: {advice}"
+        # Braze names a permission after the path that needs it.
+        permission = urlsplit(response.url).path.strip("/").replace("/", ".")
+        advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
+        msg = f"{self._host} answered {status}: {advice}"
         raise FatalAPIError(msg)
 
     def _error_text(self, response: requests.Response) -> str:
@@ -264,14 +248,13 @@ class BrazeClient:
             # What only waits for a first answer to tell the limit is no pause.
             if wait > MARGIN and now + wait > self._paused_until + 1:
                 self._paused_until = now + wait
-                at = dt.datetime.now().astimezone() + dt.timedelta(seconds=wait)
                 self._logger.info(
                     "Rate limit: none of the workspace's %s requests is left for this plugin (rate_limit_share %g); "
                     "pausing %s, until %s",
                     self._budget.limit,
                     share,
                     times.duration(wait),
-                    at.strftime("%H:%M:%S %Z"),
+                    time.strftime("%H:%M:%S %Z", time.localtime(time.time() + wait)),
                 )
             self._stop.wait(wait)
 
