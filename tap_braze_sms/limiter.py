@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
+import math
 import threading
 import typing as t
 
@@ -40,8 +41,8 @@ class Budget:
         self._lock = threading.Lock()
         #: Requests a window, as Braze last said; None before the first answer.
         self.limit: int | None = None
-        #: Requests left to everyone in this window, by the last answer.
-        self._remaining = 0
+        #: Requests left to everyone in this window, by the last answer: before the first of all, that one.
+        self._remaining: float = 1
         #: Requests made in this window, under way ones included.
         self._used = 0
         self._under_way = 0
@@ -49,12 +50,11 @@ class Budget:
         self._reset_at: float | None = None
         self._reset = 0
         self._refused_until = 0.0
-        self._is_answered = False
 
     def left(self, share: float) -> int | None:
         """Requests still to be made of a share in this window; None: not known."""
         with self._lock:
-            return None if self.limit is None else max(0, self._left(share))
+            return None if self.limit is None else max(0, int(self._left(share)))
 
     def take(self, now: float, share: float) -> float:
         """Take one request from the budget.
@@ -68,15 +68,16 @@ class Budget:
             seconds after which to ask again.
         """
         with self._lock:
-            self._turn(now)
+            if self._reset_at is not None and now >= self._reset_at:
+                # The next window begins, before Braze confirms it.
+                self._reset_at = None
+                self._remaining, self._used = math.inf, self._under_way
             wait = self._refused_until - now
-            if wait <= 0 and self.limit is not None and self._left(share) <= 0:
+            if wait <= 0 and self._left(share) < 1:
                 if self._reset_at is not None:
                     wait = self._reset_at - now
                 elif self._under_way:
-                    wait = MARGIN  # the first answer of the new window will tell
-            elif not self._is_answered and self._under_way:
-                wait = FIRST  # the first answer of all will tell the limit
+                    wait = MARGIN if self.limit else FIRST  # its answer will tell the reset, or all
             if wait > 0:
                 return min(wait, LONGEST_PAUSE)
             self._used += 1
@@ -92,7 +93,8 @@ class Budget:
         """
         with self._lock:
             self._under_way -= 1
-            self._is_answered = True
+            if self.limit is None:
+                self._remaining = math.inf  # until it is told, nothing is held back any more
             self._note(headers or {}, now)
 
     def refuse(self, seconds: float, now: float) -> float:
@@ -109,17 +111,10 @@ class Budget:
             self._refused_until = max(self._refused_until, now + seconds, self._reset_at or 0.0)
             return self._refused_until - now
 
-    def _left(self, share: float) -> int:
-        own = max(1, int((self.limit or 0) * share)) - self._used
+    def _left(self, share: float) -> float:
+        own = math.inf if self.limit is None else max(1, int(self.limit * share)) - self._used
         # Answers under way are not yet in what Braze says is left.
         return min(own, self._remaining - self._under_way)
-
-    def _turn(self, now: float) -> None:
-        """Begin the next window when its time has come, before Braze confirms it."""
-        if self._reset_at is not None and now >= self._reset_at:
-            self._reset_at = None
-            self._used = self._under_way
-            self._remaining = self.limit or 0
 
     def _note(self, headers: Mapping[str, str], now: float) -> None:
         try:
@@ -128,23 +123,19 @@ class Budget:
             )
         except (KeyError, ValueError, OverflowError):
             return  # not told
-        if limit < 1 or reset < self._reset:
-            return  # told nothing, or late: an answer of the window before
         left = reset - sent(headers)
-        if left > LONGEST_PAUSE:
-            return  # milliseconds, or another clock: no hour is that long
-        if self._reset_at is None:
-            self._remaining = remaining
-        elif reset > self._reset and (now > self._reset_at - NEARLY_DUE or reset - self._reset > ANOTHER):
+        # No limit; a late answer of the window before; milliseconds or another clock, as no hour is that long.
+        if limit < 1 or reset < self._reset or left > LONGEST_PAUSE:
+            return
+        due = self._reset_at
+        if due is not None and reset > self._reset and (now > due - NEARLY_DUE or reset - self._reset > ANOTHER):
             # This answer was the first of a window that has just begun.
-            self._used = self._under_way + 1
-            self._remaining = remaining
-        else:
-            # Answers overtake each other; what was left only shrinks.
-            self._remaining = min(self._remaining, remaining)
-        self._reset = reset
+            self._remaining, self._used = math.inf, self._under_way + 1
         if limit != self.limit:
-            self.limit, self._remaining = limit, remaining
+            self.limit, self._remaining = limit, math.inf
+        # Answers overtake each other; what was left only shrinks.
+        self._remaining = min(self._remaining, remaining)
+        self._reset = reset
         # Braze's own clock tells how long its window still lasts; ours may be wrong.
         self._reset_at = now + max(0.0, left) + MARGIN
 
