@@ -154,9 +154,9 @@ def test_other_details_of_the_sdk_are_as_relied_on():
 
 
 def standard_run(config: dict, catalog: dict | None = None) -> list[bytes]:
-    """Run the tap with the SDK's own messages, record by record."""
+    """Run the tap with the SDK's own loop over the records and its own messages."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams.InvalidPhoneNumbersStream, "_passes_through", False)
+        patch.setattr(streams.BrazeStream, "_sync_records", Stream._sync_records)
         return run_here(config, catalog=catalog).out.splitlines()
 
 
