@@ -99,14 +99,7 @@ class _Again(Exception):  # noqa: N818 (not an error yet)
 class BrazeClient:
     """Makes requests within a budget, again where that may help. Thread-safe."""
 
-    def __init__(
-        self,
-        config: Mapping[str, t.Any],
-        *,
-        stop: Stop,
-        logger: logging.Logger,
-        user_agent: str,
-    ) -> None:
+    def __init__(self, config: Mapping[str, t.Any], *, stop: Stop, logger: logging.Logger, user_agent: str) -> None:
         """Prepare a client.
 
         Args:

@@ -62,18 +62,17 @@ class Progress(logging.Filter):
         self._began = self._told = clock()
         # In a scheduler's log, a line drawn over and over would be one line without end.
         self._is_live = sys.stderr.isatty() and not sys.stdout.isatty()
-        self._handlers = logging.getLogger().handlers[:] if self._is_live else []
 
     def __enter__(self) -> Self:
         """Make log lines clear away the live line before them."""
-        for handler in self._handlers:
+        for handler in logging.getLogger().handlers:
             handler.addFilter(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Take the live line away, and tell nothing more: a loader may still be waited for."""
         self._told = math.inf
-        for handler in self._handlers:
+        for handler in logging.getLogger().handlers:
             handler.removeFilter(self)
         self._draw("")
 
