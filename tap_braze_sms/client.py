@@ -23,7 +23,7 @@ from singer_sdk.exceptions import DataError, FatalAPIError
 
 from tap_braze_sms import times
 from tap_braze_sms.limiter import LONGEST_PAUSE, MARGIN, budget_of, sent
-from tap_braze_sms.records import BrokenAnswerError
+from tap_braze_sms.records import AskAgainError
 from tap_braze_sms.settings import url_of
 from tap_braze_sms.stopping import AFTERWARDS
 
@@ -81,19 +81,6 @@ _CAUSES = {
     "SSLError": "it does not speak TLS",
     "refused": "connection refused",
 }
-
-
-class _Again(Exception):  # noqa: N818 (not an error yet)
-    """A try that failed in a way that may pass.
-
-    Args:
-        what: Happened, without anything Braze or the network said.
-        wait: Least seconds before the next try.
-    """
-
-    def __init__(self, what: str, wait: float = 0.0) -> None:
-        super().__init__(what)
-        self.wait = wait
 
 
 class BrazeClient:
@@ -163,10 +150,8 @@ class BrazeClient:
         for attempt in range(1, attempts + 1):
             try:
                 return read(self._try(ask))
-            except BrokenAnswerError as error:
-                failure = _Again(str(error))
-            except _Again as again:
-                failure = again
+            except AskAgainError as error:
+                failure = error
             except (DataError, FatalAPIError) as error:
                 msg = f"{what}: {error}"
                 raise type(error)(msg) from None
@@ -198,14 +183,14 @@ class BrazeClient:
             self.clock_lead = min(self.clock_lead, time.time() - sent(headers))
         except requests.Timeout:
             problem = f"no answer within {self._config['request_timeout']:g} s"
-            raise _Again(problem) from None
+            raise AskAgainError(problem) from None
         # OSError: whatever requests raises, and a CA bundle that is not there. ValueError: a redirect
         # whose address cannot be read.
         except (OSError, ValueError) as error:
             # Never the error's own text, which quotes the query.
             cause = next((said for sign, said in _CAUSES.items() if sign in repr(error)), type(error).__name__)
             problem = f"the connection to {self._host} failed ({cause})"
-            raise _Again(problem) from None
+            raise AskAgainError(problem) from None
         finally:
             self._budget.give_back(headers, time.monotonic())
         status = response.status_code
@@ -216,7 +201,7 @@ class BrazeClient:
             wait = self._budget.refuse(wait, time.monotonic())
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
             problem = f"{_PASSING.get(status, 'Braze had an error')} ({status})"
-            raise _Again(problem, wait)
+            raise AskAgainError(problem, wait)
         # Braze names a permission after the path that needs it.
         permission = urlsplit(response.url).path.strip("/").replace("/", ".")
         advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
@@ -256,14 +241,14 @@ def _check_success(body: bytes) -> None:
     """Take for accepted only what Braze calls so: a proxy's page has the same status.
 
     Raises:
-        BrokenAnswerError: it is something else; ask again.
+        AskAgainError: it is something else; ask again.
     """
     with contextlib.suppress(ValueError, RecursionError):
         answer = json.loads(body)
         if isinstance(answer, dict) and answer.get("message") == "success" and not answer.get("errors"):
             return
     msg = 'the answer is not JSON with the message "success"'
-    raise BrokenAnswerError(msg)
+    raise AskAgainError(msg)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

@@ -32,8 +32,17 @@ LATEST = "\uffff"
 _NOT_DIGITS = re.compile(r"\D")
 
 
-class BrokenAnswerError(Exception):
-    """An answer that is not one: cut off, not JSON, or without a list."""
+class AskAgainError(Exception):
+    """A request that came to nothing in a way that may pass: there was no answer, or what came is not one.
+
+    Args:
+        what: Happened, without anything Braze or the network said.
+        wait: Least seconds before the next try.
+    """
+
+    def __init__(self, what: str, wait: float = 0.0) -> None:
+        super().__init__(what)
+        self.wait = wait
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,14 +135,14 @@ class PageReader:
         # An answer out of some cache would prove this window empty.
         if rows and not any(dates[0] <= row[0][: len(dates[0])] <= dates[1] for row in rows):
             msg = "the answer is about other days than were asked for"
-            raise BrokenAnswerError(msg)
+            raise AskAgainError(msg)
         return Page.of(rows, offset=offset, limit=limit)
 
     def rows(self, body: bytes, offset: int = 0) -> list[Row]:
         """Read one answer.
 
         Raises:
-            BrokenAnswerError: it is not the answer Braze documents; ask again.
+            AskAgainError: it is not the answer Braze documents; ask again.
             DataError: a record in it cannot be used; the message says which and why,
                 never its number.
         """
@@ -148,10 +157,10 @@ class PageReader:
         entries = answer.get("sms")
         if not isinstance(entries, list):
             msg = "the answer is not JSON with a list `sms`"
-            raise BrokenAnswerError(msg)
+            raise AskAgainError(msg)
         if answer.get("errors") or (not entries and answer.get("message") not in (None, "success")):
             msg = "the answer has the status of a success and is none"
-            raise BrokenAnswerError(msg)
+            raise AskAgainError(msg)
         return [self._row(entry, position) for position, entry in enumerate(entries, offset)]
 
     def _row(self, entry: object, position: int) -> Row:

@@ -21,7 +21,7 @@ from tap_braze_sms.checkpoint import Checkpoint
 from tap_braze_sms.client import LARGEST_PAGE, LARGEST_REMOVAL
 from tap_braze_sms.crew import Crew
 from tap_braze_sms.progress import Progress, counted
-from tap_braze_sms.records import BrokenAnswerError, Page, PageReader, Row, digits
+from tap_braze_sms.records import AskAgainError, Page, PageReader, Row, digits
 from tap_braze_sms.walk import Walk
 from tap_braze_sms.windows import Planner
 
@@ -288,7 +288,7 @@ class PhoneNumberStatusStream(BrazeStream):
             found = {digits(row[1]): row for row in sorted(PageReader().rows(body), key=itemgetter(0))}
             if not found.keys() <= set(numbers):
                 msg = "the answer is about other numbers than were asked about"
-                raise BrokenAnswerError(msg)
+                raise AskAgainError(msg)
             return found
 
         params = {"phone_numbers[]": [f"+{number}" for number in numbers], "limit": LARGEST_PAGE}

@@ -15,7 +15,7 @@ from simulator import seeded
 from singer_sdk.exceptions import DataError
 
 from tap_braze_sms import times
-from tap_braze_sms.records import DEEP, LATEST, BrokenAnswerError, Page, PageReader, ascending, digits
+from tap_braze_sms.records import DEEP, LATEST, AskAgainError, Page, PageReader, ascending, digits
 
 PHONE = "+12125550123"
 TIME = "2026-03-01T04:05:06.789Z"
@@ -68,7 +68,7 @@ def test_an_empty_list_may_come_with_what_says_nothing_else(answer):
 
 @pytest.mark.parametrize("sms", [[], [entry()]])
 def test_an_answer_with_errors_is_none(sms):
-    with pytest.raises(BrokenAnswerError):
+    with pytest.raises(AskAgainError):
         PageReader().rows(json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode())
 
 
@@ -166,14 +166,14 @@ def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(b
     ],
 )
 def test_an_answer_without_a_list_is_broken_and_not_quoted(broken):
-    with pytest.raises(BrokenAnswerError, match=r"^the answer is not JSON with a list `sms`$") as raised:
+    with pytest.raises(AskAgainError, match=r"^the answer is not JSON with a list `sms`$") as raised:
         PageReader().rows(broken)
     assert raised.value.__context__ is raised.value.__cause__ is None
 
 
 @given(keep=st.integers(0, len(body(entry(), entry(carrier="x"), entry())) - 1))
 def test_an_answer_that_is_cut_off_anywhere_is_broken(keep):
-    with pytest.raises(BrokenAnswerError):
+    with pytest.raises(AskAgainError):
         PageReader().rows(body(entry(), entry(carrier="x"), entry())[:keep])
 
 
