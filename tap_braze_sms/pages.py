@@ -39,12 +39,8 @@ OVERLAP = 4
 MOST_ATTEMPTS = 40
 
 #: How far an estimate is followed: the part of what it promises beyond what is known, and how many times as far as is
-#: known. Where records come so fast that it can be a burst, which ends at any moment, a page has to lie there whole.
-TRUST, REACH = 0.85, 2
-
-#: Where the records of a page lie some hours apart, a page has to begin there: it is rarely lost, as one that is not
-#: full is the last of the list, which is needed anyway.
-STEADY_TRUST, STEADY_REACH, STEADY_HOURS = 0.6, 4, 3
+#: known, some pages further where that is little. It may come from a burst, which ends at any moment.
+TRUST, REACH, PAGES_FURTHER = 0.8, 1.5, 2.5
 
 #: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
 #: and the part of a page that they have to be. Rounding, a clock or a number detected again
@@ -281,11 +277,8 @@ class Reading:
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.pace = self._known / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.pace * max(0, (midnight - since).days)
-        # Trust grows with what was found.
-        if seconds > STEADY_HOURS * 3600:
-            self._likely = min(self._known + STEADY_TRUST * rest, STEADY_REACH * self._known)
-        else:
-            self._likely = min(self._known + TRUST * rest, REACH * self._known) - self._page_size
+        reach = REACH * self._known + PAGES_FURTHER * self._page_size
+        self._likely = min(self._known + TRUST * rest, reach)
 
     # Mending boundaries
 
