@@ -16,8 +16,8 @@ order, as many under way at once as the caller likes.
 from __future__ import annotations
 
 import typing as t
-from collections import deque
-from dataclasses import dataclass, field
+from collections import defaultdict, deque
+from dataclasses import dataclass
 from operator import itemgetter
 
 from singer_sdk.exceptions import DataError
@@ -60,22 +60,6 @@ class Ask:
     limit: int
     #: The time that no page proves yet; None for ordinary paging.
     boundary: str | None = None
-
-
-@dataclass(slots=True)
-class _Boundary:
-    """A time that no page proves yet, and what is known of where it stands now."""
-
-    #: The page that says most about it.
-    near: Page
-    attempts: int = 0
-    #: Positions it lies between: everything before the one is newer, from the other on
-    #: nothing is.
-    low: int | None = None
-    high: int | None = None
-    #: Set when its instant has more records than any page, with the pages of the pass.
-    tie: Tie | None = None
-    passed: list[Page] = field(default_factory=list)
 
 
 class Reading:
@@ -127,7 +111,9 @@ class Reading:
         self._at_bottom = False
         self._overlap = self._least_overlap = min(OVERLAP, max(2, page_size // 12))
         self._mending: deque[Ask] = deque()
-        self._boundaries: dict[str, _Boundary] = {}
+        self._ties: dict[str, Tie] = {}
+        #: Answers to what was asked about each of them, until all are in.
+        self._passes: defaultdict[str, list[Page]] = defaultdict(list)
 
     @property
     def held(self) -> int:
@@ -193,10 +179,7 @@ class Reading:
                 of_that_day = sum(row[0][:10] == day and row[0] > day + NOON for row in page.rows())
                 self.end_included |= of_that_day > MANY * self._page_size
         if ask.boundary is not None:
-            boundary = self._boundaries[ask.boundary]
-            boundary.near = page
-            if boundary.tie is not None:
-                boundary.passed.append(page)
+            self._passes[ask.boundary].append(page)
         if not self._at_bottom:
             self._note_depth(ask, page)
         if self._at_bottom and not self.pending and not self._mending:
@@ -289,79 +272,44 @@ class Reading:
     def _key(self, moment: str) -> str:
         return moment[: self._grain]
 
-    def _unproven(self) -> list[tuple[str, Page]]:
-        """Find the times that no page proves, each with the page that stops there."""
+    def _edges(self) -> list[str]:
+        """Find the wanted times that no page has strictly inside."""
         spans = [
             (
                 LATEST if page.offset == 0 else self._key(page.newest),
                 "" if page.count < page.limit else self._key(page.oldest),
-                page,
             )
             for page in self._pages
         ]
         spans.sort(key=itemgetter(0), reverse=True)
-        unproven: list[tuple[str, Page]] = []
-        _, low, at = spans[0]
-        for newest, oldest, page in spans[1:]:
+        edges: list[str] = []
+        low = LATEST
+        for newest, oldest in spans:
             if oldest < low:
-                if newest < low or (newest == low and not self._is_tie_proven(low)):
-                    unproven.append((low, at))
-                low, at = oldest, page
-        return [(moment, page) for moment, page in (*unproven, (low, at)) if moment >= self._since]
-
-    def _is_tie_proven(self, moment: str) -> bool:
-        boundary = self._boundaries.get(moment)
-        return boundary is not None and boundary.tie is not None and boundary.tie.proven
+                if newest <= low < LATEST:
+                    edges.append(low)
+                low = oldest
+        return [moment for moment in (*edges, low) if moment >= self._since]
 
     def _plan_mending(self) -> None:
         """Line up requests for what is still unproven; when nothing is, this is done."""
-        for boundary in self._boundaries.values():
-            if boundary.tie is not None and boundary.passed:
-                boundary.tie.judge(boundary.passed)
-                boundary.passed = []
-        while not self._mending and not self.done:
-            unproven = self._unproven()
-            for moment, page in unproven:
-                boundary = self._boundaries.setdefault(moment, _Boundary(page))
-                boundary.attempts += 1
-                if boundary.attempts > MOST_ATTEMPTS:
-                    msg = (
-                        f"{self.window}: the list never came to rest, so it cannot be proven complete; "
-                        "run again when less is changing"
-                    )
-                    raise DataError(msg)
-                if boundary.tie is None:
-                    self._look_for(moment, boundary)
-                else:
-                    self._mending.extend(Ask(*ask, moment) for ask in boundary.tie.asks())
-            self.done = not unproven
-
-    def _look_for(self, moment: str, boundary: _Boundary) -> None:
-        """Ask for a page that has a boundary strictly inside."""
-        near = boundary.near
-        keys = [self._key(row[0]) for row in near.rows()]
-        above = sum(key > moment for key in keys)
-        equal = keys.count(moment)
-        # A few more than one above are what arrives on a busy list while this is asked for.
-        at_start = 0 < above <= max(1, self._largest // 10) or (not above and not near.offset)
-        if at_start and above + equal == len(keys) == self._largest:
-            boundary.tie = Tie(moment, self._key, self._largest)
-            boundary.tie.judge(self._pages)
-            return
-        # Step by step further, as everything may have moved since.
-        slack = 2 << boundary.attempts
-        boundary.low = near.offset + above if above == len(keys) else boundary.low if not above else None
-        boundary.high = near.offset if not above else boundary.high if above == len(keys) else None
-        if boundary.low is not None and boundary.high is not None and boundary.low >= boundary.high:
-            boundary.low, boundary.high = (boundary.low, None) if above else (None, boundary.high)
-        if boundary.low is not None and boundary.high is not None:
-            start = (boundary.low + boundary.high - self._largest) // 2
-        elif not above:
-            start = near.offset - slack
-        elif above == len(keys):
-            start = near.offset + above - 2 + (slack if slack > self._largest else 0)
-        else:
-            start = near.offset + above - 1 - (slack if equal + 2 * slack < self._largest else 0)
-        limit = self._page_size if boundary.attempts == 1 else self._largest
-        limit = min(self._largest, max(limit, 2 * (equal + slack) + 2))
-        self._mending.append(Ask(max(0, start), limit, moment))
+        for moment, pages in self._passes.items():
+            self._ties[moment].judge(pages)
+        self._passes.clear()
+        edges = self._edges()
+        for moment in edges:
+            if moment not in self._ties:
+                self._ties[moment] = Tie(moment, self._key, self._largest)
+                self._ties[moment].judge(
+                    page for page in self._pages if self._key(page.oldest) <= moment <= self._key(page.newest)
+                )
+        unproven = [self._ties[moment] for moment in edges if not self._ties[moment].proven]
+        for tie in unproven:
+            if tie.passes == MOST_ATTEMPTS:
+                msg = (
+                    f"{self.window}: the list never came to rest, so it cannot be proven complete; "
+                    "run again when less is changing"
+                )
+                raise DataError(msg)
+            self._mending.extend(Ask(*ask, tie.instant) for ask in tie.asks())
+        self.done = not unproven

@@ -1,10 +1,12 @@
-"""Ties: instants that hold more records than one answer can.
+"""Ties: the instants at which pages meet, and how those are proven that hold more records than a page can.
 
-A page proves every instant that lies strictly inside it. An instant shared by more
-records than the largest page (a carrier's deactivation list imported in one go) never
-does, and the order among equal times is nobody's promise. Such an instant is read in
-passes over its whole stretch. A pass is linked when each of its pages shares a record
-with the next, so that no removal opened a hole between them. The instant is proven when
+A page proves every instant that lies strictly inside it. Where pages fail to overlap, the
+instant between them is asked for again, some records before it included, and looked for
+where it has moved away meanwhile. One shared by more records than the largest page (a carrier's
+deactivation list imported in one go) never lies strictly inside, and the order among equal
+times is nobody's promise. Such an instant is read in passes over its whole stretch. A pass
+is linked when each of its pages shares a record with the next, so that no removal opened a
+hole between them. The instant is proven when
 
 - a pass is linked, no record was met at two positions, and it found at least as many
   records as its stretch has positions: nothing moved, then;
@@ -20,6 +22,7 @@ with the next, so that no removal opened a hole between them. The instant is pro
 
 from __future__ import annotations
 
+import math
 import typing as t
 
 from tap_braze_sms.records import Page, digits
@@ -29,13 +32,13 @@ if t.TYPE_CHECKING:
 
 
 class Tie:
-    """The reading of one instant that is too large for a page."""
+    """The reading of one instant that no page proves yet."""
 
     def __init__(self, instant: str, key: Callable[[str], str], largest: int) -> None:
         """Prepare for reading.
 
         Args:
-            instant: The shared time, as `key` cuts it.
+            instant: Its time, as `key` cuts it.
             key: Cuts a time to what the list is sorted by.
             largest: Most records Braze gives in one answer.
         """
@@ -45,48 +48,50 @@ class Tie:
         self._key = key
         self._largest = largest
         self._joined: set[tuple[str, str]] = set()
-        self._order: dict[tuple[str, str], None] = {}
+        self._order: dict[tuple[str, str], int] = {}
         self._was_linked = False
         #: Positions believed to hold the instant: first, and one past the last.
         self._stretch = (0, 0)
         self._is_located = False
+        #: Positions it lies between while it is looked for: everything before the one is newer, from the other on
+        #: nothing is.
+        self._low = 0
+        self._high = math.inf
 
     def judge(self, pages: Iterable[Page]) -> None:
         """Take in the pages of one pass, and decide whether the instant is proven."""
-        first: int | None = None
-        end: int | None = None
+        first = end = 0
+        begins = ends = False
         linked = still = ordered = True
-        places: dict[tuple[str, str], int] = {}
-        #: Digits and time of each record, in the order of the list.
-        found: dict[tuple[str, str], None] = {}
+        #: Digits and time of each record, in the order of the list, and the position where it was met first.
+        found: dict[tuple[str, str], int] = {}
         before: set[tuple[str, str]] = set()
-        seen_from, seen_to = self._stretch
         for page in sorted(pages, key=lambda page: page.offset):
             rows = page.rows()
             keys = [self._key(row[0]) for row in rows]
             above = sum(key > self.instant for key in keys)
             equal = keys.count(self.instant)
             if not equal:
+                self._narrow(page, above)
                 continue
             here = [(digits(row[1]), row[0]) for row in rows[above : above + equal]]
-            linked = linked and (not found or not before.isdisjoint(here))
             if not found:
-                seen_from = page.offset
-            seen_to = page.offset + page.count
-            if first is None and (above or page.offset == 0):
-                first = page.offset + above
-            if above + equal < page.count or page.count < page.limit:
-                end = page.offset + above + equal
-            known = [places[record] for record in here if record in places]
+                first, begins = page.offset + above, above > 0 or page.offset == 0
+            elif before.isdisjoint(here):
+                linked = False
+            end, ends = page.offset + above + equal, above + equal < page.count or page.count < page.limit
+            known = [found[record] for record in here if record in found]
             ordered = ordered and known == sorted(known)
             for place, record in enumerate(here, page.offset + above):
-                still = still and places.setdefault(record, place) == place
-            found.update(dict.fromkeys(here))
+                still &= found.setdefault(record, place) == place
             before = set(here)
-        if first is None or end is None or end <= first:
+        if not (begins and ends and first < end):
             # Not seen whole, or not at one place: look further on either side.
-            low = max(0, seen_from - self._largest // 2) if first is None else first
-            self._stretch = (low, max(low, seen_to) + self._largest)
+            further = min(max(0, end - first), self._largest)
+            if not found:
+                first = end = self._guess
+            low = first if begins else max(0, first - further)
+            self._stretch = (low, max(low, end if ends else end + further))
             self._is_located = False
             return
         stays = self._is_located and self._stretch == (first, end)
@@ -107,13 +112,34 @@ class Tie:
         all_before = self._was_linked and len(self._order) >= end_before - latest
         self._order, self._was_linked = found, linked and ordered
         at_rest = linked and still and len(found) >= end - first
-        self.proven = at_rest or (same_order and (all_now or all_before)) or nothing_new
+        self.proven = not self._fits and (at_rest or (same_order and (all_now or all_before)) or nothing_new)
+
+    def _narrow(self, page: Page, above: int) -> None:
+        """Take in on which side of a page the instant lies; the list may have moved since the page before."""
+        if not above:
+            self._high = page.offset
+            self._low = self._low if self._low < self._high else 0
+        elif above == page.count:
+            self._low = page.offset + above
+            self._high = self._high if self._low < self._high else math.inf
+
+    @property
+    def _guess(self) -> int:
+        """Where a page could begin to have the instant inside, by what is known of where it lies."""
+        high = min(self._high, 2 * self._low + self._largest)
+        return max(0, int(self._low + high - self._largest) // 2)
 
     def asks(self) -> list[tuple[int, int]]:
         """Give offset and limit of each request of the next pass."""
         self.passes += 1
-        # Pass by pass more overlap, so that a list that moves fast still links up.
-        overlap = min(2 << self.passes, self._largest // 2)
         first, end = self._stretch
+        # Pass by pass more overlap, so that a list that moves fast still links up.
+        overlap = min(2 << self.passes, (self._largest - self._fits * (end - first)) // 2)
         start = max(0, first - overlap)
-        return [(offset, self._largest) for offset in range(start, end + overlap, self._largest - overlap)]
+        return [(offset, self._largest) for offset in range(start, max(1, end), self._largest - overlap)]
+
+    @property
+    def _fits(self) -> bool:
+        """Whether the instant may well lie strictly inside one page, which alone is to prove it then."""
+        first, end = self._stretch
+        return end - first <= self._largest - max(2, self._largest // 10)
