@@ -16,6 +16,7 @@ order, as many under way at once as the caller likes.
 from __future__ import annotations
 
 import typing as t
+from bisect import insort
 from collections import defaultdict, deque
 from dataclasses import dataclass
 from operator import itemgetter
@@ -101,12 +102,12 @@ class Reading:
         self._grain = len(window.since)
         #: The next position to ask for in order, and the one past all that was.
         self._front = self._covered = 0
-        #: Up to where the list surely goes, probably goes, and surely does not.
-        self._known = 0
+        #: Records that the list surely has; up to where it probably goes, and surely does not.
+        self.records = 0
         self._likely = 0.0
         self._end: int | None = None
         #: Offsets of pages that were asked for out of order, and the one under way.
-        self._ahead: deque[int] = deque()
+        self._ahead: list[int] = []
         self._probe: Ask | None = None
         self._at_bottom = False
         self._overlap = self._least_overlap = min(OVERLAP, max(2, page_size // 12))
@@ -119,11 +120,6 @@ class Reading:
     def held(self) -> int:
         """Pages held."""
         return len(self._pages)
-
-    @property
-    def records(self) -> int:
-        """About how many records the window has."""
-        return max((page.offset + page.count for page in self._pages), default=0)
 
     @property
     def share(self) -> float:
@@ -157,17 +153,7 @@ class Reading:
     @property
     def backlog(self) -> int:
         """Records that the list surely has and that were not asked for."""
-        return max(0, self._known - self._front - len(self._ahead) * self._page_size)
-
-    @property
-    def prospect(self) -> int:
-        """Pages that the list probably has behind those it surely has; 0 while this is being found out."""
-        if self._at_bottom or self._probe:
-            return 0
-        reach = self._likely
-        if self._end is not None:
-            reach = min(reach, (self._known + self._end) / 2 - self._page_size)
-        return max(0, int(reach - self._behind) // self._step + 1)
+        return max(0, self.records - self._front - len(self._ahead) * self._page_size)
 
     def receive(self, ask: Ask, page: Page) -> None:
         """Take in the answer to a request."""
@@ -191,42 +177,34 @@ class Reading:
     def _step(self) -> int:
         return max(1, self._page_size - self._overlap)
 
-    @property
-    def _behind(self) -> int:
-        """The position behind all pages that were asked for, in order and ahead."""
-        return self._ahead[-1] + self._step if self._ahead else self._front
-
     def _next_page(self) -> Ask | None:
         """Ask for the next page in order, if the list surely has it: after a full one, if only to find the end."""
         # Where it grew behind an answer that was its end, nobody else would ask.
-        is_needed = self._front < self._known or not self.pending
-        return self._in_order() if is_needed else None
-
-    def _in_order(self) -> Ask:
-        """Ask for the next page, and move on behind it and behind those that were asked for ahead of their turn."""
-        ask = Ask(self._front, self._page_size)
-        self._ahead.appendleft(self._front)
-        while self._ahead and self._ahead[0] <= self._front:
-            offset, step = self._ahead.popleft(), self._step
-            if self._ahead:
-                # Evenly up to the page that is there already.
-                gap = self._ahead[0] - offset
-                step = -(-gap // -(-gap // max(1, self._page_size - self._least_overlap)))
-            self._front, self._covered = offset + step, offset + self._page_size
-        return ask
+        is_needed = self._front < self.records or not self.pending
+        return self._page_at(self._front) if is_needed else None
 
     def _page_ahead(self) -> Ask | None:
-        """Ask for the last page that the list probably has."""
-        pages = self.prospect
-        if not pages:
+        """Ask for the last page that the list probably has behind those it surely has; one at a time."""
+        behind = self._ahead[-1] + self._step if self._ahead else self._front
+        reach = self._likely
+        if self._end is not None:
+            reach = min(reach, (self.records + self._end) / 2 - self._page_size)
+        if self._probe or reach < behind:
             return None
-        offset = self._behind + (pages - 1) * self._step
-        if offset == self._front:
-            self._probe = self._in_order()
-        else:
-            self._ahead.append(offset)
-            self._probe = Ask(offset, self._page_size)
+        self._probe = self._page_at(behind + int(reach - behind) // self._step * self._step)
         return self._probe
+
+    def _page_at(self, offset: int) -> Ask:
+        """Ask for a page, and move on behind all that follow each other in order."""
+        insort(self._ahead, offset)
+        while self._ahead and self._ahead[0] <= self._front:
+            last, step = self._ahead.pop(0), self._step
+            if self._ahead:
+                # Evenly up to the page that is there already.
+                gap = self._ahead[0] - last
+                step = -(-gap // -(-gap // max(1, self._page_size - self._least_overlap)))
+            self._front, self._covered = last + step, last + self._page_size
+        return Ask(offset, self._page_size)
 
     def _note_depth(self, ask: Ask, page: Page) -> None:
         """Take in what a page says of how far the list goes."""
@@ -239,8 +217,8 @@ class Reading:
             self._end = reached if page.count or self._end is None else min(self._end, reached)
         elif self._end is not None and self._end < reached:
             self._end = None  # it has grown
-        if page.count and reached > self._known:
-            self._known = reached
+        if page.count and reached > self.records:
+            self.records = reached
             self._estimate(page)
         self._at_bottom = self._end is not None and self._covered >= self._end
 
@@ -255,13 +233,13 @@ class Reading:
         today = (oldest - max(since, midnight)).total_seconds()
         seconds = (newest - oldest).total_seconds()
         # Its own day goes on at its own pace, days before that at the window's.
-        rest = page.count / seconds * today if seconds else self._known
+        rest = page.count / seconds * today if seconds else self.records
         covered = times.moment(self.window.end) - oldest
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
-        self.pace = self._known / max(LEAST_DAYS, covered.total_seconds() / 86_400)
+        self.pace = self.records / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.pace * max(0, (midnight - since).days)
-        reach = REACH * self._known + PAGES_FURTHER * self._page_size
-        self._likely = min(self._known + TRUST * rest, reach)
+        reach = REACH * self.records + PAGES_FURTHER * self._page_size
+        self._likely = min(self.records + TRUST * rest, reach)
 
     # Mending boundaries
 

@@ -255,7 +255,7 @@ def test_records_of_one_instant_cost_few_requests_more(together):
     assert moving.requests <= 1.1 * 10_000 / 500 + 1
 
 
-def test_a_guess_is_made_exactly_where_there_is_a_prospect():
+def test_guesses_at_how_far_a_list_goes_are_made_one_after_the_other():
     moving = MovingList(4, records=5_000)
     reading = Reading(moving.window, page_size=100)
     asked: list[Ask] = []
@@ -263,12 +263,11 @@ def test_a_guess_is_made_exactly_where_there_is_a_prospect():
     while not reading.done:
         while (ask := reading.ask()) is not None:
             asked.append(ask)
-        prospect = reading.prospect
         if (ask := reading.ask(ahead=True)) is not None:
             asked.append(ask)
-        assert (prospect > 0) == (ask is not None)
-        guesses += prospect > 0
-        if ask is None:
+            guesses += 1
+            assert reading.ask(ahead=True) is None
+        else:
             deepest = asked.pop()
             reading.receive(deepest, moving.answer(reading.dates, deepest.offset, deepest.limit))
     assert guesses >= 3
