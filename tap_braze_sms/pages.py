@@ -40,8 +40,9 @@ OVERLAP = 4
 MOST_ATTEMPTS = 40
 
 #: How far an estimate is followed: the part of what it promises beyond what is known, and how many times as far as is
-#: known, some pages further where that is little. It may come from a burst, which ends at any moment.
-TRUST, REACH, PAGES_FURTHER = 0.8, 1.5, 2.5
+#: known, some pages further where that is little. Records may come in a burst, which ends at any moment, unless those
+#: of a page lie some hours apart.
+BURST, STEADY, STEADY_HOURS, PAGES_FURTHER = (0.8, 1.5), (0.6, 4.0), 3, 2.5
 
 #: Hour of the day of ``end_date`` from which on records show that Braze counts that day in,
 #: and the part of a page that they have to be. Rounding, a clock or a number detected again
@@ -238,8 +239,8 @@ class Reading:
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.pace = self.records / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.pace * max(0, (midnight - since).days)
-        reach = REACH * self.records + PAGES_FURTHER * self._page_size
-        self._likely = min(self.records + TRUST * rest, reach)
+        trust, reach = STEADY if seconds > STEADY_HOURS * 3600 else BURST
+        self._likely = min(self.records + trust * rest, reach * self.records + PAGES_FURTHER * self._page_size)
 
     # Mending boundaries
 
@@ -264,6 +265,7 @@ class Reading:
         low = LATEST
         for newest, oldest in spans:
             if oldest < low:
+                # Once its tie is proven, there is no gap behind it either: a page has it and what is older.
                 if newest <= low < LATEST:
                     edges.append(low)
                 low = oldest
