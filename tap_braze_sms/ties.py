@@ -18,6 +18,10 @@ hole between them. The instant is proven when
 - the stretch lies where it lay in the pass before, the passes since it lies there together
   found as many records as it has positions, and a further one nothing new: only places
   were changed, then.
+
+Not told apart from a list at rest: a record of a part still to be read that moves to exactly
+where another has left, in a part that is read already. Only a second pass over every such
+instant could, for twice the requests.
 """
 
 from __future__ import annotations

@@ -88,10 +88,12 @@ def test_what_stayed_on_the_list_is_read_exactly_once_and_in_order(
 def test_instants_with_more_records_than_any_page_are_read_truly(
     seed, records, page_size, parallel, moves, kinds, instants
 ):
-    # Braze's largest page, shrunk to 8 records.
+    # Braze's largest page, shrunk to 8 records; or to 40, as among 8 chance alone now and then keeps what two pages
+    # share in its place, though all was mixed and a record of the one made up for by one of the other.
+    largest = 40 if kinds == "remove shuffle" else 8
     moving = MovingList(seed, records=records, instants=instants, moves=moves, kinds=kinds)
     try:
-        _, rows = read(moving, page_size=page_size, parallel=parallel, seed=seed, largest=8)
+        _, rows = read(moving, page_size=page_size, parallel=parallel, seed=seed, largest=largest)
         problem = None
     except DataError as error:
         problem = str(error)
