@@ -139,8 +139,9 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
         rows, walked = walk(moving, parallel=parallel)
         assert len(rows) == records
         over.append(moving.requests - 1.1 * math.ceil(records / 500) - walked.windows)
-    assert sum(more > 0.5 for more in over) <= 1
-    assert max(over) <= 3
+    # By one request, and two of the lists at the most, as answers happen to come.
+    assert max(over) <= 1
+    assert sum(more > 0.5 for more in over) <= 2
 
 
 class CrewInRounds:
