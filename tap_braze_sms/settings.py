@@ -15,22 +15,13 @@ from singer_sdk import typing as th
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import JSONSchemaValidator
 
-from tap_braze_sms import asked_numbers, times
+from tap_braze_sms.braze import phone_numbers
+from tap_braze_sms.braze.instances import INSTANCES
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.errors import UnusableInputError
 
 if t.TYPE_CHECKING:
     from jsonschema import ValidationError
-
-#: REST endpoint of each instance, from Braze's API overview. There is no US-09.
-INSTANCES = {
-    **{f"US-{n:02}": f"https://rest.iad-{n:02}.braze.com" for n in range(1, 9)},
-    "US-10": "https://rest.us-10.braze.com",
-    "EU-01": "https://rest.fra-01.braze.eu",
-    "EU-02": "https://rest.fra-02.braze.eu",
-    "AU-01": "https://rest.au-01.braze.com",
-    "ID-01": "https://rest.id-01.braze.com",
-    "JP-01": "https://rest.jp-01.braze.com",
-    "KR-01": "https://rest.kr-01.braze.com",
-}
 
 #: TLS, except to this machine: the simulator's. No path, no user, no password.
 _URL = re.compile(
@@ -123,11 +114,6 @@ TARGET = _declare(
 )
 
 
-def url_of(config: t.Mapping[str, t.Any]) -> str:
-    """Give the address of the REST endpoint that a validated configuration names."""
-    return str(config.get("api_url") or INSTANCES[config["instance"]]).rstrip("/")
-
-
 def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
     """Fill in defaults, and say what is wrong with a configuration, a line a setting.
 
@@ -150,8 +136,8 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
         wrong.setdefault(name, problem)
     if not wrong:
         try:
-            asked_numbers.asked_about(config)
-        except ConfigurationError as error:
+            phone_numbers.asked_about(config)
+        except UnusableInputError as error:
             return [str(error)]
     return [f"{name}: {problem}" for name, problem in wrong.items()]
 
@@ -265,13 +251,13 @@ def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     for name in ("start_date", "end_date"):
         try:
             if name in config:
-                read[name] = times.moment(config[name])
+                read[name] = timestamps.moment(config[name])
         except ValueError:  # noqa: PERF203 (each by its name)
             yield name, f"got {config[name]!r:.80}, takes {_DATES}"
     if "end_date" in read and config.get("emit_activate_version_messages"):
         problem = "together with emit_activate_version_messages, by which a loader drops all that is later"
         yield "end_date", f"got {config['end_date']!r} {problem}; takes one of the two"
-    if "start_date" in read and read["start_date"] > dt.datetime.now(times.UTC):
+    if "start_date" in read and read["start_date"] > dt.datetime.now(timestamps.UTC):
         yield "start_date", f"got {config['start_date']!r}, takes an instant that has come already"
     if len(read) > 1 and read["end_date"] <= read["start_date"]:
         yield "end_date", f"got {config['end_date']!r}, takes an instant after start_date ({config['start_date']})"

@@ -16,14 +16,17 @@ from singer_sdk.mapper import SameRecordTransform
 from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
-from tap_braze_sms import asked_numbers, times
-from tap_braze_sms.checkpoint import Checkpoint
-from tap_braze_sms.client import LARGEST_PAGE, LARGEST_REMOVAL
-from tap_braze_sms.crew import Crew
-from tap_braze_sms.progress import Progress, counted
-from tap_braze_sms.records import AskAgainError, Page, PageReader, Row, digits
-from tap_braze_sms.walk import Walk
-from tap_braze_sms.windows import Planner
+from tap_braze_sms.braze import phone_numbers
+from tap_braze_sms.braze.client import LARGEST_PAGE, LARGEST_REMOVAL
+from tap_braze_sms.braze.phone_numbers import normalize
+from tap_braze_sms.braze.responses import ResponseParser
+from tap_braze_sms.concurrency.scheduler import Walk
+from tap_braze_sms.concurrency.workers import Crew
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.checkpoint import Checkpoint
+from tap_braze_sms.reading.errors import RetryableError
+from tap_braze_sms.reading.windows import Planner
+from tap_braze_sms.singer.progress import Progress, counted
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -31,7 +34,8 @@ if t.TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
-    from tap_braze_sms.tap import TapBrazeSMS
+    from tap_braze_sms.reading.page import Page, Row
+    from tap_braze_sms.singer.plugin import BrazeTap
 
 # Inside the package in a wheel, beside it in a checkout.
 _PACKAGE = Path(__file__).parent
@@ -41,7 +45,7 @@ SCHEMAS = next(d for d in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas") if
 class BrazeStream(Stream):
     """What the streams of this tap have in common: they are read in lists of records, and emitted here."""
 
-    _tap: TapBrazeSMS
+    _tap: BrazeTap
     #: Records emitted one by one.
     _emitted = 0
     schema = StreamSchema(SchemaDirectory(SCHEMAS))
@@ -85,7 +89,7 @@ class BrazeStream(Stream):
             try:
                 for records in filter(None, self.read()):
                     if passes_through:
-                        around = RecordMessage(self.name, {}, self._stream_version, dt.datetime.now(times.UTC))
+                        around = RecordMessage(self.name, {}, self._stream_version, dt.datetime.now(timestamps.UTC))
                         writer.write_records(around, records)
                         self._increment_stream_state(records[-1])
                     else:
@@ -175,28 +179,28 @@ class InvalidPhoneNumbersStream(BrazeStream):
     @override
     def read(self) -> Iterator[list[Record]]:
         """Walk the windows, moving the bookmark on behind the records that were taken, through quiet months too."""
-        config, now = self.config, dt.datetime.fromtimestamp(self._tap.initialized_at / 1000, times.UTC)
-        end = times.moment(config["end_date"]) if "end_date" in config else None
+        config, now = self.config, dt.datetime.fromtimestamp(self._tap.initialized_at / 1000, timestamps.UTC)
+        end = timestamps.moment(config["end_date"]) if "end_date" in config else None
         self._checkpoint = Checkpoint(
             # One that nobody keeps when everything is read, whatever was read before.
             self.stream_state if self.replication_method == "INCREMENTAL" else {},
             type(self).replication_key,
-            start=times.moment(config["start_date"]),
+            start=timestamps.moment(config["start_date"]),
             end=end,
             lookback=dt.timedelta(minutes=config["lookback_minutes"]),
             now=now,
             logger=self.logger,
         )
         since = self._checkpoint.since
-        self.logger.info("Reading what was detected since %s", times.fixed(since))
+        self.logger.info("Reading what was detected since %s", timestamps.fixed(since))
         if end and end <= since:
             self.logger.warning(
                 "end_date %s is not after what was read already, up to %s: there is nothing to read; "
                 "a range of its own needs a state of its own",
                 config["end_date"],
-                times.fixed(since),
+                timestamps.fixed(since),
             )
-        reader = PageReader()
+        reader = ResponseParser()
         walk = Walk(
             Planner(since, end, today=now.date(), widest=config["window_days"]),
             functools.partial(self._fetch, reader),
@@ -218,13 +222,13 @@ class InvalidPhoneNumbersStream(BrazeStream):
         self.logger.info(
             "Read %s detected since %s%s: %s, %s",
             counted(progress.records, "record"),
-            times.fixed(since),
-            f" and before {times.fixed(end)}" if end else "",
+            timestamps.fixed(since),
+            f" and before {timestamps.fixed(end)}" if end else "",
             counted(walk.windows, "window"),
             progress.summary,
         )
 
-    def _fetch(self, reader: PageReader, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
+    def _fetch(self, reader: ResponseParser, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
         params = {
             "start_date": dates[0],
             "end_date": dates[1],
@@ -247,10 +251,10 @@ class PhoneNumberStatusStream(BrazeStream):
     #: removal, and keeps addresses short enough for any proxy.
     BATCH = LARGEST_REMOVAL
 
-    def __init__(self, tap: TapBrazeSMS) -> None:
+    def __init__(self, tap: BrazeTap) -> None:
         """Select the stream when there are numbers to ask about."""
         super().__init__(tap)
-        self.selected_by_default = asked_numbers.are_configured(self.config)
+        self.selected_by_default = phone_numbers.are_configured(self.config)
 
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
@@ -263,14 +267,14 @@ class PhoneNumberStatusStream(BrazeStream):
 
     @override
     def read(self) -> Iterator[list[Record]]:
-        asked = asked_numbers.asked_about(self.config)
+        asked = phone_numbers.asked_about(self.config)
         calls = [functools.partial(self._look_up, asked, start) for start in range(0, len(asked), self.BATCH)]
         listed = 0
         with self._begun(lambda: progress.records / len(asked)) as progress:
             for batch, found, checked_at in self._crew().in_order(calls):
                 progress.records += len(batch)
                 progress.tell()
-                records = [_status(phone, found.get(digits(phone)), checked_at) for phone in batch]
+                records = [_status(phone, found.get(normalize(phone)), checked_at) for phone in batch]
                 listed += sum(record["is_invalid"] for record in records)
                 yield records
         self.logger.info(
@@ -281,19 +285,19 @@ class PhoneNumberStatusStream(BrazeStream):
         """Give a batch of numbers, what Braze has of them, by their digits, and when it was asked."""
         batch = asked[start : start + self.BATCH]
         where = f"numbers {start + 1} to {start + len(batch)}"
-        numbers = [digits(phone) for phone in batch]
+        numbers = [normalize(phone) for phone in batch]
 
         def read(body: bytes) -> dict[str, Row]:
             # Oldest first, so that the latest detection of a number stays.
-            found = {digits(row[1]): row for row in sorted(PageReader().rows(body), key=itemgetter(0))}
+            found = {normalize(row[1]): row for row in sorted(ResponseParser().rows(body), key=itemgetter(0))}
             if not found.keys() <= set(numbers):
                 msg = "the answer is about other numbers than were asked about"
-                raise AskAgainError(msg)
+                raise RetryableError(msg)
             return found
 
         params = {"phone_numbers[]": [f"+{number}" for number in numbers], "limit": LARGEST_PAGE}
         found = self._tap.client.get(params, read, what=where)
-        return batch, found, times.fixed(dt.datetime.now(times.UTC))
+        return batch, found, timestamps.fixed(dt.datetime.now(timestamps.UTC))
 
 
 def _status(phone: str, found: Row | None, checked_at: str) -> Record:

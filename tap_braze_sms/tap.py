@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import typing as t
 
-from singer_sdk import Tap
 from typing_extensions import override
 
-from tap_braze_sms import checkpoint, settings
-from tap_braze_sms.messages import BufferedWriter
-from tap_braze_sms.plugin import BrazePlugin
+from tap_braze_sms import settings
+from tap_braze_sms.reading import checkpoint
+from tap_braze_sms.singer.plugin import BrazeTap
 from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusStream
 
 if t.TYPE_CHECKING:
     from singer_sdk import Stream
 
 
-class TapBrazeSMS(BrazePlugin, Tap):
+class TapBrazeSMS(BrazeTap):
     """Singer tap for Braze's list of invalid phone numbers."""
 
     name = "tap-braze-sms"
     config_jsonschema = settings.TAP.to_dict()
-
-    message_writer: BufferedWriter
-
-    def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
-        """Initialize the tap."""
-        super().__init__(message_writer=BufferedWriter(self.stop), **kwargs)
 
     @override
     def load_state(self, state: dict[str, t.Any]) -> None:

@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
-import json
 import typing as t
 from collections import Counter
 
 from singer_sdk import RecordSink, Target
-from singer_sdk.exceptions import ConfigurationError, DataError, InvalidInputLine, RecordsWithoutSchemaException
+from singer_sdk.exceptions import ConfigurationError, DataError
 from singer_sdk.helpers.capabilities import TARGET_BATCH_SIZE_ROWS_CONFIG, TargetCapabilities
-from singer_sdk.io_base import SingerMessageType, SingerReader
 from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from tap_braze_sms import settings
-from tap_braze_sms.asked_numbers import is_number
-from tap_braze_sms.client import LARGEST_REMOVAL
-from tap_braze_sms.plugin import BrazePlugin
-from tap_braze_sms.progress import counted
-from tap_braze_sms.records import digits
-
-KINDS = tuple(SingerMessageType)
-
-
-class DiscreetReader(SingerReader):
-    """Reads messages; its errors count lines instead of quoting them."""
-
-    def __init__(self) -> None:
-        """Begin before the first line."""
-        super().__init__()
-        self._line = 0
-        #: Streams that a SCHEMA was read of.
-        self._streams: list[object] = []
-
-    @override
-    def deserialize_json(self, line: str) -> dict[str, t.Any]:
-        self._line += 1
-        message: dict[str, t.Any] = {}
-        with contextlib.suppress(ValueError, TypeError, RecursionError):
-            message = dict(**json.loads(line))
-        kind, stream, schema = (message.get(name) for name in ("type", "stream", "schema"))
-        problem = None if kind in KINDS else "is no Singer message"
-        # Where these are not so, the SDK would fail with a bare KeyError or worse.
-        if kind == SingerMessageType.SCHEMA:
-            self._streams.append(stream)
-            if not isinstance(stream, str):
-                problem = "is a SCHEMA without the name of a stream"
-            elif not (isinstance(schema, dict) and isinstance(schema.get("properties"), dict)):
-                problem = "is a SCHEMA without properties"
-        elif kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict):
-            problem = "is a RECORD without record"
-        elif kind in KINDS and kind != SingerMessageType.STATE and stream not in self._streams:
-            msg = f"line {self._line} of the input is {kind} before the SCHEMA of its stream"
-            raise RecordsWithoutSchemaException(msg)
-        elif kind == SingerMessageType.BATCH:
-            msg = f"stream {stream} comes as BATCH files, which this target does not read: turn batch_config off"
-            raise DataError(msg)
-        if problem:
-            msg = f"line {self._line} of the input {problem}"
-            raise InvalidInputLine(msg)
-        return message
+from tap_braze_sms.braze.client import LARGEST_REMOVAL
+from tap_braze_sms.braze.phone_numbers import is_number, normalize
+from tap_braze_sms.singer.plugin import BrazePlugin
+from tap_braze_sms.singer.progress import counted
+from tap_braze_sms.singer.redaction import RedactingReader
 
 
 class RemovalSink(RecordSink):
@@ -100,7 +56,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
     package_name = "tap-braze-sms"
     config_jsonschema = settings.TARGET.to_dict()
     default_sink_class = RemovalSink
-    message_reader_class = DiscreetReader
+    message_reader_class = RedactingReader
     #: The SDK's, but for the validation of records.
     capabilities: t.ClassVar = [c for c in Target.capabilities if c is not TargetCapabilities.VALIDATE_RECORDS]
 
@@ -129,7 +85,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
         """Have a number taken off the list, once in a run.
 
         Raises:
-            FatalAPIError: Braze did not accept a batch; the message names its position.
+            RequestRefusedError: Braze did not accept a batch; the message names its position.
             DataError: the value is no phone number.
         """
         self._count["records"] += 1
@@ -144,7 +100,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
                 raise DataError(msg)
             self._count["skipped"] += 1
             return
-        if (number := digits(phone)) not in self._met:
+        if (number := normalize(phone)) not in self._met:
             self._met.add(number)
             self._batch.append(f"+{number}")
             if len(self._batch) >= min(self.config.get("batch_size_rows", LARGEST_REMOVAL), LARGEST_REMOVAL):

@@ -22,7 +22,7 @@ import hypothesis
 import pytest
 from simulator import Entry, Simulator
 
-from tap_braze_sms import limiter
+from tap_braze_sms.braze import rate_limit
 from tap_braze_sms.tap import TapBrazeSMS
 
 if t.TYPE_CHECKING:
@@ -184,7 +184,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _unmoved():
     """Undo what a tap run in this process leaves behind."""
     # A port can come again, and with it what was known of the rate limit there.
-    limiter._budgets.clear()
+    rate_limit._budgets.clear()
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     yield
     for signum, handler in handlers.items():

@@ -6,9 +6,9 @@ import bisect
 import datetime as dt
 import random
 
-from tap_braze_sms import times
-from tap_braze_sms.records import Page, Row
-from tap_braze_sms.windows import Window
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.page import Page, Row
+from tap_braze_sms.reading.windows import Window
 
 DAY = dt.date(2026, 3, 2)
 
@@ -60,10 +60,10 @@ class MovingList:
     def insert(self) -> None:
         tick = self.random.randrange(self.instants)
         seconds = self.days * 86_400 * tick / self.instants
-        moment = dt.datetime.combine(DAY, dt.time(), times.UTC) + dt.timedelta(seconds=seconds)
+        moment = dt.datetime.combine(DAY, dt.time(), timestamps.UTC) + dt.timedelta(seconds=seconds)
         number = len(self.ever)
         spelled = f"{'+' if number % 3 else ''}1212555{number:06}"
-        row: Row = (times.fixed(moment), spelled, self.random.choice(["provider_error", None]))
+        row: Row = (timestamps.fixed(moment), spelled, self.random.choice(["provider_error", None]))
         low = bisect.bisect_left(self.list, -tick, key=_age)
         high = bisect.bisect_right(self.list, -tick, key=_age)
         self.list.insert(self.random.randint(low, high), (-tick, row))
@@ -97,7 +97,7 @@ class MovingList:
     @property
     def window(self) -> Window:
         """The window of all days of the list."""
-        return Window(first=DAY, days=self.days, since=times.midnight(DAY), until=None)
+        return Window(first=DAY, days=self.days, since=timestamps.midnight(DAY), until=None)
 
 
 def _age(item: tuple[int, Row]) -> int:

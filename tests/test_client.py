@@ -13,12 +13,11 @@ import typing as t
 import pytest
 from conftest import KEY, assert_exact, config_for, row_of, rows_of, run_here
 from simulator import Entry, Simulator, number, seeded, spell
-from singer_sdk.exceptions import FatalAPIError
 
-from tap_braze_sms.client import BrazeClient
-from tap_braze_sms.limiter import LONGEST_PAUSE
-from tap_braze_sms.records import PageReader
-from tap_braze_sms.stopping import Stop, Stopped
+from tap_braze_sms.braze.client import BrazeClient, RequestRefusedError
+from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE
+from tap_braze_sms.braze.responses import ResponseParser
+from tap_braze_sms.concurrency.cancellation import Stop, Stopped
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -246,7 +245,7 @@ def test_a_missing_bundle_of_certificates_is_told_in_one_line(command):
     ],
 )
 def test_brazes_own_words_are_passed_on_short_and_without_numbers_or_key(simulator, config, body, said):
-    with server(400, body) as url, pytest.raises(FatalAPIError) as raised:
+    with server(400, body) as url, pytest.raises(RequestRefusedError) as raised:
         run_here(config | {"api_url": url})
     words = str(raised.value).partition("answered 400: it does not accept the request: ")[2]
     assert words.startswith(said)
@@ -275,7 +274,7 @@ def ask(simulator: Simulator, stop: Stop, *, max_attempts: int = 8, key: str = K
     client = BrazeClient(given, stop=stop, logger=logging.getLogger("test"), user_agent="test")
     params = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
     try:
-        return client.get(params, PageReader().rows, what="this request")
+        return client.get(params, ResponseParser().rows, what="this request")
     finally:
         client._session.close()
 
@@ -301,7 +300,7 @@ def test_waits_grow_fourfold_up_to_90_seconds_each_drawn_from_zero_up_but_the_la
 def test_every_try_failing_is_final_after_as_many_as_are_set(simulator, attempts):
     simulator.behaviour.fail_next = ["502"] * 20
     stop = Recorder()
-    with pytest.raises(FatalAPIError) as raised:
+    with pytest.raises(RequestRefusedError) as raised:
         ask(simulator, stop, max_attempts=attempts)
     assert str(raised.value) == (
         "this request: Braze had an error (502)"
@@ -354,7 +353,7 @@ def test_a_wait_ends_at_once_when_the_end_is_asked_for(simulator):
     client = BrazeClient(given, stop=stop, logger=log, user_agent="test")
     threading.Thread(target=lambda: answered.wait(60) and stop.set(15)).start()
     with pytest.raises(Stopped) as raised:
-        client.get({"start_date": "2026-03-01", "end_date": "2026-03-02"}, PageReader().rows, what="this")
+        client.get({"start_date": "2026-03-01", "end_date": "2026-03-02"}, ResponseParser().rows, what="this")
     client._session.close()
     assert raised.value.code == 143
 

@@ -22,7 +22,7 @@ def dist():
 @pytest.fixture
 def names() -> set[str]:
     """What a good wheel holds."""
-    package = [*(f"tap_braze_sms/{path.name}" for path in (ROOT / "tap_braze_sms").glob("*.py"))]
+    package = [*(path.relative_to(ROOT).as_posix() for path in (ROOT / "tap_braze_sms").rglob("*.py"))]
     schemas = [*(f"tap_braze_sms/schemas/{path.name}" for path in (ROOT / "schemas").iterdir())]
     about = ["METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"]
     return {"tap_braze_sms/py.typed", *package, *schemas, *(f"tap_braze_sms-{VERSION}.dist-info/{n}" for n in about)}
@@ -34,7 +34,12 @@ def test_a_wheel_with_the_whole_package_passes(dist, names):
 
 @pytest.mark.parametrize(
     "missing",
-    ["tap_braze_sms/py.typed", "tap_braze_sms/tap.py", "tap_braze_sms/schemas/invalid_phone_numbers.json"],
+    [
+        "tap_braze_sms/py.typed",
+        "tap_braze_sms/tap.py",
+        "tap_braze_sms/reading/ties.py",
+        "tap_braze_sms/schemas/invalid_phone_numbers.json",
+    ],
 )
 def test_a_wheel_that_lacks_a_file_is_refused(dist, names, missing):
     with pytest.raises(SystemExit, match=missing):

@@ -18,11 +18,11 @@ import pytest
 from conftest import PATIENCE, Process, Run, bookmark_of, config_for, row_of, rows_of, run_here
 from simulator import Entry, Simulator, seeded
 
-from tap_braze_sms.client import BrazeClient
-from tap_braze_sms.pages import Reading
-from tap_braze_sms.stopping import Stop
+from tap_braze_sms.braze.client import BrazeClient
+from tap_braze_sms.concurrency.cancellation import Stop
+from tap_braze_sms.concurrency.scheduler import PAGES_AHEAD
+from tap_braze_sms.reading.window_reader import Reading
 from tap_braze_sms.tap import TapBrazeSMS
-from tap_braze_sms.walk import PAGES_AHEAD
 
 #: Seconds after a signal in which a run has to have ended.
 PROMISED = 5

@@ -8,11 +8,11 @@ import pytest
 from conftest import KEY, bookmark_of, config_for, run_here
 from simulator import Entry, Simulator, seeded, spell
 
-from tap_braze_sms import times
+from tap_braze_sms.reading import timestamps
 
 
 def key_of(entry: Entry) -> tuple[str, str]:
-    return entry.phone.lstrip("+"), times.fixed(entry.detected_at)
+    return entry.phone.lstrip("+"), timestamps.fixed(entry.detected_at)
 
 
 def keys_of(records: list[dict]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from simulator import Entry, Simulator, digits, seeded
 from singer_sdk.exceptions import FatalAPIError, MapExpressionError
 from singer_sdk.logging import StructuredFormatter
 
-from tap_braze_sms.command import discreet
+from tap_braze_sms.singer.redaction import redact
 
 SECRET = "5ecret-k3y+of/the=workspace"
 
@@ -66,7 +66,7 @@ def environment(request, tmp_path) -> dict[str, str]:
 both = pytest.mark.parametrize("environment", ["structured", "console"], indirect=True)
 
 
-def assert_discreet(run: Run, entries: list[Entry], environment: dict[str, str], *also: str) -> None:
+def assert_redact(run: Run, entries: list[Entry], environment: dict[str, str], *also: str) -> None:
     """Check that no log line and no STATE holds a number of the list or the key."""
     # Ten digits: with or without a country code, wherever in a longer run of digits.
     numbers = {digits(text)[-10:] for text in (*(entry.phone for entry in entries), *also)}
@@ -85,7 +85,7 @@ def assert_discreet(run: Run, entries: list[Entry], environment: dict[str, str],
 
 
 @both
-def test_a_run_under_all_faults_is_discreet(command, braze, config, entries, environment):
+def test_a_run_under_all_faults_is_redacted(command, braze, config, entries, environment):
     braze.behaviour.fault_kinds = tuple(kind for kind in braze.behaviour.fault_kinds if kind != "slow")
     braze.behaviour.fault_rate = 0.4
     run = command("tap-braze-sms", config=config, env=environment)
@@ -94,7 +94,7 @@ def test_a_run_under_all_faults_is_discreet(command, braze, config, entries, env
     assert "trying again in" in run.log
     # Requests are logged, without what they ask for.
     assert "GET /sms/invalid_phone_numbers?… HTTP/1.1" in run.log.replace(r"\u2026", "…")
-    assert_discreet(run, entries, environment)
+    assert_redact(run, entries, environment)
 
 
 @both
@@ -104,7 +104,7 @@ def test_a_refusal_that_echoes_everything_is_told_discreetly(command, braze, con
     run = command("tap-braze-sms", config=config, env=environment)
     assert run.code == 1
     assert f"answered {status}" in run.log
-    assert_discreet(run, entries, environment)
+    assert_redact(run, entries, environment)
 
 
 @pytest.mark.parametrize("status", ["400", "500", "reset", "html"])
@@ -115,7 +115,7 @@ def test_numbers_that_are_asked_about_are_not_told(command, braze, config, entri
         "tap-braze-sms", config=config | {"phone_numbers": asked, "max_parallel_requests": 1}, env=environment
     )
     assert run.code == (status == "400")
-    assert_discreet(run, entries, environment, *asked)
+    assert_redact(run, entries, environment, *asked)
 
 
 def test_a_server_that_stays_down_is_told_discreetly(command, braze, config, entries, environment):
@@ -123,7 +123,7 @@ def test_a_server_that_stays_down_is_told_discreetly(command, braze, config, ent
     run = command("tap-braze-sms", config=config | {"max_attempts": 1}, env=environment)
     assert run.code == 1
     assert "the connection to 127.0.0.1:" in run.log
-    assert_discreet(run, entries, environment)
+    assert_redact(run, entries, environment)
 
 
 @both
@@ -135,7 +135,7 @@ def test_a_record_that_cannot_be_used_is_told_discreetly(command, braze, config,
     assert run.code == 1
     assert "cannot be read as a time" in run.log
     assert "Traceback" in run.log or '"traceback"' in run.log
-    assert_discreet(run, entries, environment)
+    assert_redact(run, entries, environment)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_stream_map_that_fails_is_told_discreetly(command, config, entries, en
     run = command("tap-braze-sms", config=config | {"stream_maps": maps}, env=environment)
     assert run.code == 1
     assert "mapper.py" in run.log, "the traceback says where"
-    assert_discreet(run, entries, environment)
+    assert_redact(run, entries, environment)
     assert "x555" not in run.log
 
 
@@ -167,7 +167,7 @@ def test_what_a_stream_maps_filter_evaluates_to_is_not_told(command, config, ent
     assert run.code == 0, run.log
     assert len(run.records) == sum(entry.reason == "deactivated" for entry in entries)
     assert "Filter result for" in run.log
-    assert_discreet(run, entries, environment)
+    assert_redact(run, entries, environment)
 
 
 def test_a_loader_that_is_gone_is_told_discreetly(command, config, entries, environment):
@@ -175,7 +175,7 @@ def test_a_loader_that_is_gone_is_told_discreetly(command, config, entries, envi
     process.stdout.readline()
     process.stdout.close()
     assert process.wait() == 1
-    assert_discreet(Run(1, b"", process.log), entries, environment)
+    assert_redact(Run(1, b"", process.log), entries, environment)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_wrong_setting_is_told_discreetly(command, config, entries, environmen
     run = command("tap-braze-sms", config=config | wrong, env=environment)
     assert run.code == 1
     run.log += "DEBUG"  # so early, nothing else is
-    assert_discreet(run, entries, environment, "+12005559876", "12015559876")
+    assert_redact(run, entries, environment, "+12005559876", "12015559876")
 
 
 # Whatever may still come up
@@ -230,7 +230,7 @@ def raised(error: Exception, *before: Exception) -> Exception:
     ids=["chained", "quoted", "twice", "key", "in a word", "of the SDK"],
 )
 def test_a_foreign_error_is_shown_without_what_it_quotes(error, kept):
-    shown = discreet(error)
+    shown = redact(error)
     info = (type(shown), shown, shown.__traceback__)
     text = "".join(traceback.format_exception(*info))
     assert all(line in text for line in kept)

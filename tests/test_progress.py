@@ -19,7 +19,7 @@ import pytest
 from conftest import config_for, run_here
 from simulator import generated
 
-from tap_braze_sms.progress import EVERY, EVERY_LIVE, Progress
+from tap_braze_sms.singer.progress import EVERY, EVERY_LIVE, Progress
 
 LOG = logging.getLogger("tests.progress")
 LINE = re.compile(
@@ -133,7 +133,7 @@ def test_what_is_over_tells_nothing_though_a_loader_is_still_waited_for(job, lin
 
 
 def test_a_run_tells_its_share_of_the_range_its_budget_and_at_the_end_its_sum(simulator, caplog, monkeypatch):
-    monkeypatch.setattr("tap_braze_sms.progress.EVERY", 0.0)
+    monkeypatch.setattr("tap_braze_sms.singer.progress.EVERY", 0.0)
     caplog.set_level(logging.INFO)
     simulator.add(generated(4_000, days=60))
     simulator.behaviour.rate_limit = 1_000
@@ -153,7 +153,7 @@ def test_a_run_tells_its_share_of_the_range_its_budget_and_at_the_end_its_sum(si
 
 
 def test_numbers_looked_up_are_told_of_too(simulator, caplog, monkeypatch):
-    monkeypatch.setattr("tap_braze_sms.progress.EVERY", 0.0)
+    monkeypatch.setattr("tap_braze_sms.singer.progress.EVERY", 0.0)
     caplog.set_level(logging.INFO)
     phones = [f"+1555010{n:04}" for n in range(500)]
     run_here(config_for(simulator, phone_numbers=phones))

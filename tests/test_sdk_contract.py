@@ -18,9 +18,10 @@ from singer_sdk.helpers._state import StateWriter
 from singer_sdk.plugin_base import BaseSingerReader, PluginBase
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
-from tap_braze_sms import command, messages, plugin, streams, tap, target
-from tap_braze_sms.messages import BufferedWriter
-from tap_braze_sms.plugin import BrazePlugin
+from tap_braze_sms import streams, tap, target
+from tap_braze_sms.singer import cli, plugin, redaction, writer
+from tap_braze_sms.singer.plugin import BrazePlugin
+from tap_braze_sms.singer.writer import BufferedWriter
 from tap_braze_sms.tap import TapBrazeSMS
 
 ENTRIES = seeded(400, days=9)
@@ -112,7 +113,7 @@ def test_what_is_relied_on_in_the_sdk_is_there_and_looks_the_same(owner, name):
 def overrides() -> list[tuple[type, str, type]]:
     """Find what the project's classes replace of the SDK's or click's: class, name, whose."""
     found = []
-    for module in (command, messages, plugin, streams, tap, target):
+    for module in (cli, plugin, redaction, streams, tap, target, writer):
         for kind in vars(module).values():
             if not (inspect.isclass(kind) and kind.__module__ == module.__name__):
                 continue

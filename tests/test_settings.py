@@ -11,7 +11,8 @@ import pytest
 from conftest import KEY, config_for, run_here
 from simulator import Entry, seeded, spell
 
-from tap_braze_sms.settings import INSTANCES, meant, url_of
+from tap_braze_sms.braze.instances import INSTANCES, url_of
+from tap_braze_sms.settings import meant
 from tap_braze_sms.tap import TapBrazeSMS
 
 SECRET = "5ecret-key-of-the-workspace"

@@ -14,8 +14,8 @@ from conftest import KEY, Run
 from simulator import seeded
 from singer_sdk.testing import get_target_test_class
 
-from tap_braze_sms.limiter import budget_of
-from tap_braze_sms.plugin import LAST_RESORT
+from tap_braze_sms.braze.rate_limit import budget_of
+from tap_braze_sms.singer.plugin import LAST_RESORT
 from tap_braze_sms.tap import TapBrazeSMS
 from tap_braze_sms.target import TargetBrazeSMS
 

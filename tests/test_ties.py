@@ -7,10 +7,10 @@ import random
 import pytest
 from moving_list import MovingList, assert_true_to
 
-from tap_braze_sms import times
-from tap_braze_sms.pages import Reading
-from tap_braze_sms.records import Page, Row
-from tap_braze_sms.ties import Tie
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.page import Page, Row
+from tap_braze_sms.reading.ties import Tie
+from tap_braze_sms.reading.window_reader import Reading
 
 INSTANT = "2026-03-02T04:05:06.000000+00:00"
 NEWER, OLDER = INSTANT.replace("T04", "T05"), INSTANT.replace("T04", "T03")
@@ -69,7 +69,7 @@ def test_a_number_detected_twice_within_the_instant_is_two_records():
     # The list shows microseconds, and is sorted by seconds.
     listed = rows(20)
     listed[7] = (INSTANT.replace("06.0", "06.5"), *listed[2][1:])
-    made = Tie(INSTANT[: times.SECOND], lambda moment: moment[: times.SECOND], LARGEST)
+    made = Tie(INSTANT[: timestamps.SECOND], lambda moment: moment[: timestamps.SECOND], LARGEST)
     made.judge(a_pass(*[listed] * 4))
     assert made.proven
 

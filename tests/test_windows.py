@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tap_braze_sms import times
-from tap_braze_sms.windows import FIRST_DAYS, WINDOW_RECORDS, Planner, Window
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.windows import FIRST_DAYS, WINDOW_RECORDS, Planner, Window
 
 #: Noon of a day in March, and the days around it.
-NOON = dt.datetime(2026, 3, 2, 12, tzinfo=times.UTC)
+NOON = dt.datetime(2026, 3, 2, 12, tzinfo=timestamps.UTC)
 TODAY = NOON.date()
 YESTERDAY, TOMORROW = TODAY - dt.timedelta(days=1), TODAY + dt.timedelta(days=1)
 LONG_AGO = NOON - dt.timedelta(days=1_000)
@@ -44,28 +44,28 @@ def second_of(*, per_day: float, widest: int = 366) -> Window:
     per_day=st.sampled_from([0.0, 0.01, 3.0, 700.0, 13_000.0, 1e6]),
 )
 def test_windows_touch_and_keep_every_wanted_instant_once(since, span, widest, per_day):
-    until = None if span is None else since.astimezone(times.UTC) + span
+    until = None if span is None else since.astimezone(timestamps.UTC) + span
     planner = Planner(since, until, today=TODAY, widest=widest)
     windows = windows_of(planner, per_day=per_day)
     assert planner.days == sum(window.days for window in windows)
-    begin = since.astimezone(times.UTC)
+    begin = since.astimezone(timestamps.UTC)
     last = TODAY if until is None else min(TODAY, (until - dt.timedelta(microseconds=1)).date())
     if begin.date() > last or span == dt.timedelta(0):
         assert windows == []
         return
     assert windows[0].first == begin.date()
     assert windows[-1].last == last
-    assert windows[0].since == times.fixed(begin)
-    assert windows[-1].until == (None if until is None else times.fixed(until))
+    assert windows[0].since == timestamps.fixed(begin)
+    assert windows[-1].until == (None if until is None else timestamps.fixed(until))
     for window, following in itertools.pairwise(windows):
         assert following.first == window.last + dt.timedelta(days=1)
-        assert window.until == following.since == times.midnight(following.first)
+        assert window.until == following.since == timestamps.midnight(following.first)
     assert all(1 <= window.days <= widest for window in windows)
-    assert all(window.since >= times.midnight(window.first) for window in windows)
+    assert all(window.since >= timestamps.midnight(window.first) for window in windows)
 
 
 def test_the_last_window_keeps_what_braze_dates_into_its_tomorrow():
-    assert windows_of(Planner(NOON, None, today=TODAY, widest=30)) == [Window(TODAY, 1, times.fixed(NOON), None)]
+    assert windows_of(Planner(NOON, None, today=TODAY, widest=30)) == [Window(TODAY, 1, timestamps.fixed(NOON), None)]
 
 
 def test_an_end_after_today_asks_for_nothing_after_today():
@@ -157,11 +157,11 @@ def test_width_follows_the_window_read_last():
     ],
 )
 def test_a_window_asks_for_its_days_however_braze_counts_the_end(days, end_included, dates):
-    window = Window(TODAY, days, times.midnight(TODAY), None)
+    window = Window(TODAY, days, timestamps.midnight(TODAY), None)
     assert window.dates(end_included=end_included) == dates
 
 
 def test_a_window_names_its_first_and_last_day():
-    window = Window(TODAY, 3, times.midnight(TODAY), None)
+    window = Window(TODAY, 3, timestamps.midnight(TODAY), None)
     assert str(window) == "window 2026-03-02 to 2026-03-04"
     assert window.end == "2026-03-05T00:00:00.000000+00:00"

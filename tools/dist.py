@@ -86,7 +86,8 @@ def check_sdist(names: set[str], known: set[str]) -> None:
 def check_wheel(names: set[str], version: str) -> None:
     """Check that it has the package, the schemas and the licence, and nothing else."""
     info = f"{PACKAGE}-{version}.dist-info"
-    wanted = {f"{PACKAGE}/py.typed", *(f"{PACKAGE}/{path.name}" for path in (ROOT / PACKAGE).glob("*.py"))}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / PACKAGE).rglob("*.py")}
+    wanted = {f"{PACKAGE}/py.typed", *modules}
     wanted |= {f"{PACKAGE}/schemas/{path.name}" for path in (ROOT / "schemas").glob("*.json")}
     wanted |= {f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     if names != wanted:

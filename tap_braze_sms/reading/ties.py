@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import typing as t
 
-from tap_braze_sms.records import Page, digits
+from tap_braze_sms.reading.page import Page, identity
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -78,7 +78,7 @@ class Tie:
             if not equal:
                 self._narrow(page, above)
                 continue
-            here = [(digits(row[1]), row[0]) for row in rows[above : above + equal]]
+            here = [(identity(row[1]), row[0]) for row in rows[above : above + equal]]
             if not found:
                 first, begins = page.offset + above, above > 0 or page.offset == 0
             elif before.isdisjoint(here):

@@ -12,14 +12,16 @@ import threading
 import typing as t
 
 from dotenv import find_dotenv, load_dotenv
+from singer_sdk import Tap
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import PluginBase
 from typing_extensions import override
 
 from tap_braze_sms import settings
-from tap_braze_sms.client import BrazeClient
-from tap_braze_sms.command import ObjectFile, PlainCommand, read_object
-from tap_braze_sms.stopping import Stop, Stopped
+from tap_braze_sms.braze.client import BrazeClient
+from tap_braze_sms.concurrency.cancellation import Stop, Stopped
+from tap_braze_sms.singer.cli import ObjectFile, PlainCommand, read_object
+from tap_braze_sms.singer.writer import BufferedWriter
 
 if t.TYPE_CHECKING:
     from types import FrameType
@@ -107,3 +109,13 @@ class BrazePlugin(PluginBase):
         # The SDK has no place for a command of another class, and this one differs in methods alone.
         command.__class__ = PlainCommand
         return command
+
+
+class BrazeTap(BrazePlugin, Tap):
+    """What a stream of this tap finds in its tap: a client, the request to end, and a writer of messages."""
+
+    message_writer: BufferedWriter
+
+    def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
+        """Initialize the tap."""
+        super().__init__(message_writer=BufferedWriter(self.stop), **kwargs)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from requests.structures import CaseInsensitiveDict
 from simulator import Simulator, seeded
 
-from tap_braze_sms.limiter import LONGEST_PAUSE, MARGIN, Budget, budget_of
+from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE, MARGIN, Budget, budget_of
 
 #: An instant on Braze's clock, and the length of its windows.
 EPOCH, HOUR = 1_772_337_600, 3_600

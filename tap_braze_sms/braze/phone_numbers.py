@@ -7,13 +7,15 @@ import re
 import typing as t
 from pathlib import Path
 
-from singer_sdk.exceptions import ConfigurationError
-
-from tap_braze_sms.records import digits
+from tap_braze_sms.reading import page
+from tap_braze_sms.reading.errors import UnusableInputError
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import TypeGuard
+
+#: Return what decides whether two spellings are one number: the same that tells records apart.
+normalize = page.identity
 
 #: The column of a CSV file that holds the number.
 COLUMN = "phone"
@@ -37,7 +39,7 @@ def is_number(text: object) -> TypeGuard[str]:
     """Whether a text has the digits that make it one number."""
     if not isinstance(text, str) or not _WRITTEN.fullmatch(text.strip()):
         return False
-    return LEAST_DIGITS <= len(digits(text)) <= MOST_DIGITS
+    return LEAST_DIGITS <= len(normalize(text)) <= MOST_DIGITS
 
 
 def are_configured(config: Mapping[str, t.Any]) -> bool:
@@ -49,15 +51,15 @@ def asked_about(config: Mapping[str, t.Any]) -> list[str]:
     """Give every configured number once, as it was spelled first; digits decide.
 
     Raises:
-        ConfigurationError: names the setting and the position or line, never the number.
+        UnusableInputError: names the setting and the position or line, never the number.
     """
     spelled: dict[str, str] = {}
     for where, text in _configured(config):
         if not is_number(text):
             wanted = f"every number has {LEAST_DIGITS} to {MOST_DIGITS} digits, as in +15555550100"
             msg = f"{where} holds no phone number; {wanted}"
-            raise ConfigurationError(msg)
-        spelled.setdefault(digits(text), text)
+            raise UnusableInputError(msg)
+        spelled.setdefault(normalize(text), text)
     return list(spelled.values())
 
 
@@ -71,7 +73,7 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
         except (OSError, UnicodeError, csv.Error) as error:
             problem = f"got {path!r}, which cannot be read: {error}; takes a file of numbers, one a line"
             msg = f"phone_numbers_file: {problem}"
-            raise ConfigurationError(msg) from None
+            raise UnusableInputError(msg) from None
 
 
 def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:

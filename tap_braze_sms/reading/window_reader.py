@@ -21,16 +21,15 @@ from collections import defaultdict, deque
 from dataclasses import dataclass
 from operator import itemgetter
 
-from singer_sdk.exceptions import DataError
-
-from tap_braze_sms import times
-from tap_braze_sms.records import LATEST, Page, Row, ascending
-from tap_braze_sms.ties import Tie
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.errors import UnusableDataError
+from tap_braze_sms.reading.page import LATEST, Page, Row, ascending
+from tap_braze_sms.reading.ties import Tie
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tap_braze_sms.windows import Window
+    from tap_braze_sms.reading.windows import Window
 
 #: Records that neighbouring pages share. Two prove the boundary of a list at rest; the
 #: others absorb what is removed while several requests are under way.
@@ -128,8 +127,8 @@ class Reading:
         in_order = [page.oldest for page in self._pages if page.offset < self._front]
         if self._at_bottom or not in_order:
             return float(self._at_bottom)
-        since, end = times.moment(self.window.since), times.moment(self.window.end)
-        return min(1.0, max(0.0, (end - times.moment(min(in_order))) / (end - since)))
+        since, end = timestamps.moment(self.window.since), timestamps.moment(self.window.end)
+        return min(1.0, max(0.0, (end - timestamps.moment(min(in_order))) / (end - since)))
 
     def rows(self) -> Iterator[list[Row]]:
         """Give what was read: wanted instants only, oldest first, nothing twice."""
@@ -228,14 +227,14 @@ class Reading:
         # Ties at a boundary need a request of their own unless pages overlap by more
         # than them: overlap by more than any seen here, up to a twelfth of a page.
         self._overlap = max(self._least_overlap, min(page.crowd + 2, self._page_size // 12))
-        newest, oldest = times.moment(page.newest), times.moment(page.oldest)
-        since = times.moment(self.window.since)
+        newest, oldest = timestamps.moment(page.newest), timestamps.moment(page.oldest)
+        since = timestamps.moment(self.window.since)
         midnight = oldest.replace(hour=0, minute=0, second=0, microsecond=0)
         today = (oldest - max(since, midnight)).total_seconds()
         seconds = (newest - oldest).total_seconds()
         # Its own day goes on at its own pace, days before that at the window's.
         rest = page.count / seconds * today if seconds else self.records
-        covered = times.moment(self.window.end) - oldest
+        covered = timestamps.moment(self.window.end) - oldest
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.pace = self.records / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.pace * max(0, (midnight - since).days)
@@ -290,6 +289,6 @@ class Reading:
                     f"{self.window}: the list never came to rest, so it cannot be proven complete; "
                     "run again when less is changing"
                 )
-                raise DataError(msg)
+                raise UnusableDataError(msg)
             self._mending.extend(Ask(*ask, tie.instant) for ask in tie.asks())
         self.done = not unproven

@@ -16,22 +16,13 @@ from pathlib import Path
 
 import click
 from singer_sdk import mapper
-from singer_sdk.exceptions import ConfigurationError, DiscoveryError, InvalidInputLine, MappingError, SingerSDKError
+from singer_sdk.exceptions import ConfigurationError, MappingError
 from singer_sdk.plugin_base import SingerCommand
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
-from tap_braze_sms.messages import LoaderGoneError
-from tap_braze_sms.stopping import AFTERWARDS, Stopped
-
-#: Ends of a run that need no traceback: their message says what to do.
-_EXPLAINED = (SingerSDKError, InvalidInputLine, LoaderGoneError, ImportError)
-
-#: Those about the configuration, whoever found them: no record was there to be quoted.
-_IMPERSONAL = (ConfigurationError, DiscoveryError, MappingError, ImportError)
-
-# What a message can quote of a record: text in quotes, and words with digits.
-_QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
+from tap_braze_sms.concurrency.cancellation import AFTERWARDS, Stopped
+from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact
 
 # Of an expression: text, which can be a salt, and what can be a phone number.
 _LITERAL = re.compile(r"""(['"]).*?\1|\d{5,}""", re.DOTALL)
@@ -59,12 +50,12 @@ class PlainCommand(SingerCommand):
 
     def _report(self, error: Exception) -> None:
         debug = self.logger.isEnabledFor(logging.DEBUG)
-        shown = discreet(error)
+        shown = redact(error)
         if isinstance(error, MappingError):
             message = f"stream_maps: {shown}"
         elif expression := _mapped_by(error):
             message = f"stream_maps: {expression} fails: {type(error).__name__}"
-        elif isinstance(error, _EXPLAINED):
+        elif isinstance(error, EXPECTED_ERRORS):
             message = " ".join(str(shown).split())
         elif isinstance(error, OSError) and error.filename:
             message = f"{error.filename}: {error.strerror}"
@@ -80,37 +71,6 @@ def _mapped_by(error: Exception) -> str:
         if frame.f_globals.get("__name__") == mapper.__name__ and "expr" in frame.f_locals:
             return _LITERAL.sub("…", str(frame.f_locals["expr"]))
     return ""
-
-
-def discreet(error: BaseException) -> BaseException:
-    """Give an error, and those that led to it, without what their messages may quote of a record."""
-    shown = error
-    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    ours = modules[-1:] and modules[-1].startswith("tap_braze_sms.")
-    if not isinstance(error, _IMPERSONAL) and not (ours and isinstance(error, _EXPLAINED)):
-        kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-        shown = kind(_QUOTATION.sub("…", str(error)))
-    for link in ("__cause__", "__context__"):
-        if before := getattr(error, link):
-            setattr(shown, link, discreet(before))
-    shown.__suppress_context__ = error.__suppress_context__
-    return shown.with_traceback(error.__traceback__)
-
-
-class WithoutNumbers(logging.Filter):
-    """Cuts out of libraries' lines what can hold a number: queries, headers, what a stream map's filter gives."""
-
-    _personal = re.compile(r"(?<=\?)\S+|(?<=stream: ).+|(?<=unparsed data: ).+", re.DOTALL)
-
-    @override
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._personal.sub("…", record.getMessage()), ()
-        record.exc_info = None
-        return True
-
-
-for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry", "singer_sdk.mapper"):
-    logging.getLogger(_name).addFilter(WithoutNumbers())
 
 
 def read_object(option: str, path: str) -> dict[str, t.Any]:

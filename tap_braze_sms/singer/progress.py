@@ -11,12 +11,12 @@ import typing as t
 
 from typing_extensions import Self, override
 
-from tap_braze_sms import times
+from tap_braze_sms.reading import timestamps
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tap_braze_sms.client import BrazeClient
+    from tap_braze_sms.braze.client import BrazeClient
 
 #: Seconds between log lines, and between looks of the live line.
 EVERY, EVERY_LIVE = 10.0, 0.5
@@ -99,7 +99,7 @@ class Progress(logging.Filter):
         # First what matters most: a terminal may be too narrow for all.
         parts = ["all read" if share >= 1 else f"{share:.0%} read"]
         if LEAST_SHARE <= share < 1:
-            parts.append(f"about {times.duration(self._seconds * (1 - share) / share)} to go")
+            parts.append(f"about {timestamps.duration(self._seconds * (1 - share) / share)} to go")
         parts += [f"{counted(self.records, 'record')} written", self._pace]
         if left is not None:
             parts.append(f"{left} more before the rate limit pauses")

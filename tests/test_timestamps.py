@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tap_braze_sms import times
+from tap_braze_sms.reading import timestamps
 
 #: Everything the calendar holds in UTC, whatever offset it is written with.
 INSTANTS = st.datetimes(
@@ -53,7 +53,7 @@ OFFSETS = st.timedeltas(
     ],
 )
 def test_every_shape_of_a_time_is_read(text):
-    assert times.canonical(text) == "2016-08-25T15:24:32.000000+00:00"
+    assert timestamps.canonical(text) == "2016-08-25T15:24:32.000000+00:00"
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_every_shape_of_a_time_is_read(text):
     ],
 )
 def test_a_time_is_rewritten_exactly(text, expected):
-    assert times.canonical(text) == expected
+    assert timestamps.canonical(text) == expected
 
 
 def test_midnight_written_as_24_is_the_next_days_where_python_reads_it():
     with contextlib.suppress(ValueError):  # from Python 3.14 on
-        assert times.canonical("2026-03-01T24:00:00.000Z") == "2026-03-02T00:00:00.000000+00:00"
+        assert timestamps.canonical("2026-03-01T24:00:00.000Z") == "2026-03-02T00:00:00.000000+00:00"
 
 
 @given(
@@ -97,29 +97,35 @@ def test_midnight_written_as_24_is_the_next_days_where_python_reads_it():
 def test_the_fixed_form_is_what_arithmetic_says(instant, offset, precision, separator, decimal):
     written = instant.astimezone(offset).isoformat(separator, precision).replace(".", decimal)
     told = dt.datetime.fromisoformat(written.replace(decimal, ".")).astimezone(dt.timezone.utc)
-    fixed = times.canonical(written)
+    fixed = timestamps.canonical(written)
     assert dt.datetime.fromisoformat(fixed) == told
     assert len(fixed) == 32
     assert fixed.endswith("+00:00")
-    assert times.fixed(instant.astimezone(offset)) == times.canonical(times.fixed(instant)) == times.fixed(instant)
-    assert times.moment(written) == told
+    assert (
+        timestamps.fixed(instant.astimezone(offset))
+        == timestamps.canonical(timestamps.fixed(instant))
+        == timestamps.fixed(instant)
+    )
+    assert timestamps.moment(written) == told
 
 
 @given(instant=INSTANTS, milliseconds=st.integers(0, 999))
 def test_what_braze_writes_most_is_what_arithmetic_says(instant, milliseconds):
     instant = instant.replace(microsecond=milliseconds * 1000)
-    assert times.canonical(f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z".rjust(24, "0")) == times.fixed(instant)
+    assert timestamps.canonical(f"{instant:%Y-%m-%dT%H:%M:%S}.{milliseconds:03}Z".rjust(24, "0")) == timestamps.fixed(
+        instant
+    )
 
 
 @given(one=INSTANTS, other=INSTANTS)
 def test_text_order_is_time_order(one, other):
-    assert (times.fixed(one) < times.fixed(other)) == (one < other)
+    assert (timestamps.fixed(one) < timestamps.fixed(other)) == (one < other)
 
 
 @given(instant=INSTANTS)
 def test_a_day_begins_at_its_midnight(instant):
-    fixed = times.fixed(instant)
-    assert times.midnight(instant.date()) <= fixed < times.midnight(instant.date() + dt.timedelta(days=1))
+    fixed = timestamps.fixed(instant)
+    assert timestamps.midnight(instant.date()) <= fixed < timestamps.midnight(instant.date() + dt.timedelta(days=1))
 
 
 ALMOST_TIMES = st.from_regex(
@@ -144,7 +150,10 @@ def test_what_is_no_time_is_said_so_without_quoting_it(text):
         expected = told.replace(tzinfo=told.tzinfo or dt.timezone.utc).astimezone(dt.timezone.utc)
     except (ValueError, OverflowError):
         expected = None
-    for read, wanted in ((times.moment, expected), (times.canonical, expected and times.fixed(expected))):
+    for read, wanted in (
+        (timestamps.moment, expected),
+        (timestamps.canonical, expected and timestamps.fixed(expected)),
+    ):
         if wanted:
             assert read(text) == wanted
             continue
@@ -158,10 +167,10 @@ def test_what_is_no_time_is_said_so_without_quoting_it(text):
     [(0.04, "0.0 s"), (9.5, "9.5 s"), (10, "10 s"), (90, "90 s"), (120, "2 min"), (3015, "50 min"), (9000, "2.5 h")],
 )
 def test_durations_are_said_as_people_say_them(seconds, said):
-    assert times.duration(seconds) == said
+    assert timestamps.duration(seconds) == said
 
 
 @pytest.mark.parametrize("value", [None, 1772337906, 1.5, b"2026-03-01", ["2026-03-01"], {}])
 def test_what_is_no_text_is_no_time(value):
     with pytest.raises(ValueError, match=r"^not a time in ISO 8601$"):
-        times.moment(value)
+        timestamps.moment(value)

@@ -11,9 +11,8 @@ import datetime as dt
 import typing as t
 from dataclasses import dataclass
 
-from singer_sdk.exceptions import ConfigurationError
-
-from tap_braze_sms import times
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.errors import UnusableInputError
 
 if t.TYPE_CHECKING:
     import logging
@@ -31,14 +30,14 @@ def check(state: object, stream: str, replication_key: str) -> None:
     """Refuse a state that this stream could only misread.
 
     Raises:
-        ConfigurationError: says what is wrong and how to begin anew.
+        UnusableInputError: says what is wrong and how to begin anew.
     """
     if problem := _problem(state, stream, replication_key):
         msg = (
             f"state: {problem}; give the state of an earlier run of this tap, or none to read everything from "
             "start_date (with Meltano: meltano state clear, or run --full-refresh)"
         )
-        raise ConfigurationError(msg)
+        raise UnusableInputError(msg)
 
 
 def _problem(state: object, stream: str, replication_key: str) -> str | None:
@@ -58,7 +57,7 @@ def _problem(state: object, stream: str, replication_key: str) -> str | None:
     value = _value(bookmark, replication_key)
     try:
         if value is not None:
-            times.moment(value)
+            timestamps.moment(value)
     except ValueError:
         return f"the bookmark of {stream} is not a time: {value!r}"
     return None
@@ -91,7 +90,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         """Find where this run begins, and mend what cannot be gone on from."""
         settled = self.now - SETTLING
-        self._ceiling = times.fixed(min(self.end or settled, settled))
+        self._ceiling = timestamps.fixed(min(self.end or settled, settled))
         #: Earliest instant this run reads, inclusive.
         self.since = self.start
         value = _value(self.state, self.replication_key)
@@ -99,7 +98,7 @@ class Checkpoint:
         self.state.clear()
         if value is None:
             return
-        bookmark = times.moment(value)
+        bookmark = timestamps.moment(value)
         if bookmark > self.now:
             self.logger.warning(
                 "The bookmark %s lies in the future; going back to %s. What was detected while a clock was wrong may "
@@ -107,17 +106,17 @@ class Checkpoint:
                 value,
                 self._ceiling,
             )
-            bookmark = times.moment(self._ceiling)
+            bookmark = timestamps.moment(self._ceiling)
         if bookmark > self.start:
             self.since = bookmark - min(self.lookback, bookmark - self.start)
-        self.state.update({KEY: self.replication_key, VALUE: times.fixed(bookmark)})
+        self.state.update({KEY: self.replication_key, VALUE: timestamps.fixed(bookmark)})
 
     def heed(self, lead: dt.timedelta) -> None:
         """Allow for a clock of ours that is ahead of Braze's: its future would be skipped by the next run."""
-        if lead > LEAST_LEAD and (ceiling := times.fixed(self.now - SETTLING - lead)) < self._ceiling:
+        if lead > LEAST_LEAD and (ceiling := timestamps.fixed(self.now - SETTLING - lead)) < self._ceiling:
             self.logger.warning(
                 "This machine's clock is %s ahead of Braze's; the bookmark stays behind Braze's",
-                times.duration(lead.total_seconds()),
+                timestamps.duration(lead.total_seconds()),
             )
             self._ceiling = ceiling
 

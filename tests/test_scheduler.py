@@ -17,17 +17,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from moving_list import DAY, MovingList, assert_true_to
 
-from tap_braze_sms import times
-from tap_braze_sms.crew import Crew
-from tap_braze_sms.stopping import Stop
-from tap_braze_sms.walk import PAGES_AHEAD, Walk
-from tap_braze_sms.windows import Planner
+from tap_braze_sms.concurrency.cancellation import Stop
+from tap_braze_sms.concurrency.scheduler import PAGES_AHEAD, Walk
+from tap_braze_sms.concurrency.workers import Crew
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.windows import Planner
 
 if TYPE_CHECKING:
-    from tap_braze_sms.records import Row
+    from tap_braze_sms.reading.page import Row
 
 #: Where the list of the model begins.
-START = dt.datetime.combine(DAY, dt.time(), times.UTC)
+START = dt.datetime.combine(DAY, dt.time(), timestamps.UTC)
 
 #: Requests after which a walk over the model's lists will not end: many times what the worst of them takes.
 MOST_REQUESTS = 20_000
@@ -109,7 +109,7 @@ def test_what_stayed_on_the_list_is_walked_exactly_once_and_in_order(
         parallel=parallel,
         slow_loader=slow_loader,
     )
-    assert_true_to(moving, rows, since=times.fixed(begin), until=times.fixed(end) if end else "9")
+    assert_true_to(moving, rows, since=timestamps.fixed(begin), until=timestamps.fixed(end) if end else "9")
 
 
 @pytest.mark.parametrize("end_included", [False, True])
@@ -133,7 +133,7 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
             second, span = chance.randrange(days * 86_400), math.exp(chance.uniform(1, 9))
             for _ in range(min(records - len(moving.list), chance.randrange(300, 5_000))):
                 tick = min(days * 86_400_000_000 - 1, int((second + span * chance.random()) * 1e6))
-                moment = times.fixed(START + dt.timedelta(microseconds=tick))
+                moment = timestamps.fixed(START + dt.timedelta(microseconds=tick))
                 moving.list.append((-tick, (moment, f"+1212{seed}{len(moving.list):06}", None)))
         moving.list.sort()
         rows, walked = walk(moving, parallel=parallel)
@@ -243,7 +243,7 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
         read_on()
     assert {row for row in moving.rows if row[0] < reached[-1]} == set(rows)
     assert reached == sorted(reached)
-    assert reached[-1] > times.midnight(DAY + dt.timedelta(days=50))
+    assert reached[-1] > timestamps.midnight(DAY + dt.timedelta(days=50))
 
 
 def test_no_thread_is_left_when_a_walk_ends_early():
@@ -261,10 +261,10 @@ def test_no_thread_is_left_when_a_walk_ends_early():
 def test_windows_that_wait_for_an_earlier_one_are_not_read_to_their_end():
     # Quiet days first, so that many wide windows are begun at once, then busy ones.
     moving = MovingList(3, records=20_000, days=120)
-    moving.list = [(age, row) for age, row in moving.list if row[0] >= times.midnight(DAY + dt.timedelta(days=4))]
+    moving.list = [(age, row) for age, row in moving.list if row[0] >= timestamps.midnight(DAY + dt.timedelta(days=4))]
     plan = Planner(START, None, today=DAY + dt.timedelta(days=119), widest=30)
     crew = Crew(4, Stop())
     walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, crew=crew)
     next(rows for rows, _ in walked if rows)
-    first_window = sum(row[0] < times.midnight(DAY + dt.timedelta(days=32)) for row in moving.rows)
+    first_window = sum(row[0] < timestamps.midnight(DAY + dt.timedelta(days=32)) for row in moving.rows)
     assert moving.requests <= 1.1 * first_window / 50 + 4 * (PAGES_AHEAD + 1)

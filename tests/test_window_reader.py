@@ -13,12 +13,12 @@ from conftest import examples
 from hypothesis import example, given
 from hypothesis import strategies as st
 from moving_list import DAY, MovingList, assert_true_to
-from singer_sdk.exceptions import DataError
 
-from tap_braze_sms import times
-from tap_braze_sms.pages import MOST_ATTEMPTS, Ask, Reading
-from tap_braze_sms.records import Page, Row
-from tap_braze_sms.windows import Window
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.errors import UnusableDataError
+from tap_braze_sms.reading.page import Page, Row
+from tap_braze_sms.reading.window_reader import MOST_ATTEMPTS, Ask, Reading
+from tap_braze_sms.reading.windows import Window
 
 #: Requests after which a reading of the model's lists will not end: many times what the worst of them takes.
 MOST_REQUESTS = 20_000
@@ -95,7 +95,7 @@ def test_instants_with_more_records_than_any_page_are_read_truly(
     try:
         _, rows = read(moving, page_size=page_size, parallel=parallel, seed=seed, largest=largest)
         problem = None
-    except DataError as error:
+    except UnusableDataError as error:
         problem = str(error)
     if problem:
         # Saying so is allowed only where ties keep changing places, or more moves in a
@@ -136,7 +136,7 @@ def test_a_removal_among_records_that_hide_their_microseconds_is_noticed():
     # In descending order of microseconds; every third record shows whole seconds only.
     hidden = [0 if number % 3 == 0 else 990_000 - 10_000 * number for number in range(40)]
     listed = [(f"2026-03-02T04:05:06.{part:06}+00:00", f"+1212555{n:04}", None) for n, part in enumerate(hidden)]
-    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10)
+    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=10)
     while not reading.done:
         ask = reading.ask()
         page = page_of(listed, ask)
@@ -162,8 +162,8 @@ def test_servers_that_keep_orders_of_their_own_hide_nothing(
     seed, records, servers, in_turn, blocks, parallel, arrivals
 ):
     chance = random.Random(seed)
-    instant = times.midnight(DAY).replace("T00", "T04")
-    newest = times.midnight(DAY).replace("T00", "T23")
+    instant = timestamps.midnight(DAY).replace("T00", "T04")
+    newest = timestamps.midnight(DAY).replace("T00", "T23")
     listed = [(instant, f"+1212555{number:04}", None) for number in range(records)]
     orders = []
     for _ in range(servers):
@@ -183,16 +183,16 @@ def test_servers_that_keep_orders_of_their_own_hide_nothing(
     moving.answer = answer
     try:
         _, rows = read(moving, page_size=4, parallel=parallel, seed=seed, largest=8)
-    except DataError:
+    except UnusableDataError:
         return  # said, not hidden
     assert set(listed) <= set(rows)
 
 
 def test_a_tie_larger_than_a_page_is_read_while_others_arrive_with_each_answer():
-    listed = [(times.midnight(DAY)[:11] + "04:05:06.000000+00:00", f"+1212555{n:04}", None) for n in range(600)]
+    listed = [(timestamps.midnight(DAY)[:11] + "04:05:06.000000+00:00", f"+1212555{n:04}", None) for n in range(600)]
     newest = listed[0][0].replace("T04", "T05")
     arrived: list[Row] = [(newest, f"+1414555{n:04}", None) for n in range(30)]
-    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=500)
+    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
     while not reading.done:
         ask = reading.ask()
         now = arrived[::-1] + listed
@@ -204,7 +204,7 @@ def test_a_tie_larger_than_a_page_is_read_while_others_arrive_with_each_answer()
 def test_a_list_in_another_order_stops_the_run():
     moving = MovingList(1, records=50)
     moving.list.reverse()
-    with pytest.raises(DataError, match="not in descending order"):
+    with pytest.raises(UnusableDataError, match="not in descending order"):
         read(moving)
 
 
@@ -219,7 +219,7 @@ def test_a_list_that_never_comes_to_rest_ends_the_run_after_a_while_and_names_th
         return answer(*asked)
 
     moving.answer = answer_with_others
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(UnusableDataError) as caught:
         read(moving, page_size=8, largest=8)
     assert str(caught.value) == (
         "window 2026-03-02 to 2026-03-02: the list never came to rest, so it cannot be proven complete; "
@@ -229,7 +229,7 @@ def test_a_list_that_never_comes_to_rest_ends_the_run_after_a_while_and_names_th
 
 
 def test_a_record_at_the_first_wanted_instant_is_not_lost_when_those_before_it_leave():
-    midnight = times.midnight(DAY)
+    midnight = timestamps.midnight(DAY)
     listed = [(midnight, f"+1212555000{number}", None) for number in range(3)]
     reading = Reading(Window(DAY, 1, midnight, None), page_size=2)
     while not reading.done:
@@ -298,10 +298,10 @@ def test_a_large_window_is_not_read_page_after_page(days, records, most):
 @pytest.mark.parametrize("tied", [1_000, 3_000, 7_000, 12_000])
 def test_between_pages_asked_for_ahead_lie_no_more_than_are_needed(tied):
     """Ties make pages overlap by more, but not those that were asked for before ties were met."""
-    start = times.moment(times.midnight(DAY))
+    start = timestamps.moment(timestamps.midnight(DAY))
     at = [start + dt.timedelta(seconds=100 * (n if n > 20_000 - tied else n - n % 3)) for n in range(20_000, 0, -1)]
-    rows = [(times.fixed(moment), f"+1212555{n:05}", None) for n, moment in enumerate(at)]
-    reading = Reading(Window(DAY, 30, times.midnight(DAY), None), page_size=500)
+    rows = [(timestamps.fixed(moment), f"+1212555{n:05}", None) for n, moment in enumerate(at)]
+    reading = Reading(Window(DAY, 30, timestamps.midnight(DAY), None), page_size=500)
     full = 0
     while ask := reading.ask(ahead=True) or reading.ask():
         page = page_of(rows, ask)
@@ -315,9 +315,9 @@ def test_between_pages_asked_for_ahead_lie_no_more_than_are_needed(tied):
 @pytest.mark.parametrize("records", range(600, 12_000, 700))
 def test_half_an_hour_of_many_records_costs_two_requests_more_at_most(records):
     """It could have gone on for the rest of its day."""
-    last = times.moment(times.midnight(DAY)) + dt.timedelta(hours=4)
+    last = timestamps.moment(timestamps.midnight(DAY)) + dt.timedelta(hours=4)
     moments = (last - dt.timedelta(minutes=30 * n / records) for n in range(records))
-    rows = [(times.fixed(moment), "+12125550100", None) for moment in moments]
+    rows = [(timestamps.fixed(moment), "+12125550100", None) for moment in moments]
     requests = 0
 
     def answer(ask: Ask) -> Page:
@@ -325,7 +325,7 @@ def test_half_an_hour_of_many_records_costs_two_requests_more_at_most(records):
         requests += 1
         return page_of(rows, ask)
 
-    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=500)
+    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
     rounds_of(reading, answer)
     assert reading.done
     assert requests <= math.ceil(records / 496) + 2
@@ -335,7 +335,7 @@ def test_half_an_hour_of_many_records_costs_two_requests_more_at_most(records):
 def test_how_far_a_burst_goes_is_found_out_in_few_requests(records):
     """Nothing tells before: its end is looked for as in a book, and each page on the way is needed."""
     rows = [(f"2026-03-02T04:05:{n / 1_000:09.6f}+00:00", f"+1212555{n:04}", None) for n in range(10 * records)]
-    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=10)
+    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=10)
     asked: deque[Ask] = deque()
     requests = 0
     while not reading.done:
@@ -388,7 +388,7 @@ def test_a_carriers_list_imported_at_one_instant_costs_no_second_reading():
 
 def test_the_end_is_kept_out_of_the_window_however_braze_counts_it():
     moving = MovingList(9, records=400, days=3, end_included=True)
-    window = Window(DAY, 2, times.midnight(DAY), times.midnight(DAY.replace(day=4)))
+    window = Window(DAY, 2, timestamps.midnight(DAY), timestamps.midnight(DAY.replace(day=4)))
     reading, rows = read(moving, window=window)
     assert reading.end_included
     assert_true_to(moving, rows, since=window.since, until=window.until)
@@ -418,7 +418,7 @@ def read_while_it_changes_at_once(moving: MovingList, change) -> list[Row]:
     ],
 )
 def test_only_what_lies_well_behind_the_end_shows_that_braze_counts_that_day_in(moment, records, allowed_for, included):
-    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=20, end_included=allowed_for)
+    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=20, end_included=allowed_for)
     ask = reading.ask()
     rows = [(moment, f"+121255501{number:02}", None) for number in range(records)]
     reading.receive(ask, Page.of(rows, offset=ask.offset, limit=ask.limit))
@@ -462,7 +462,7 @@ def test_a_large_import_is_read_truly_though_thousands_arrive_and_answers_come_l
     def answer(ask):
         return page_of(listed, ask)
 
-    reading = Reading(Window(DAY, 1, times.midnight(DAY), None), page_size=500)
+    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
     under_way: list[Ask] = []
     late: list[Ask] = []
     while True:

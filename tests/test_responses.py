@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator import seeded
-from singer_sdk.exceptions import DataError
 
-from tap_braze_sms import times
-from tap_braze_sms.records import DEEP, LATEST, AskAgainError, Page, PageReader, ascending, digits
+from tap_braze_sms.braze.phone_numbers import normalize
+from tap_braze_sms.braze.responses import ResponseParser
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.errors import RetryableError, UnusableDataError
+from tap_braze_sms.reading.page import DEEP, LATEST, Page, ascending
 
 PHONE = "+12125550123"
 TIME = "2026-03-01T04:05:06.789Z"
@@ -38,42 +40,42 @@ def without(name: str) -> dict:
 
 
 def test_a_record_is_read_as_it_is_but_for_its_time():
-    assert PageReader().rows(body(entry())) == [(FIXED, PHONE, "deactivated")]
+    assert ResponseParser().rows(body(entry())) == [(FIXED, PHONE, "deactivated")]
 
 
 @pytest.mark.parametrize("given", [without("reason"), entry(reason=None)])
 def test_a_reason_may_be_missing(given):
-    assert PageReader().rows(body(given)) == [(FIXED, PHONE, None)]
+    assert ResponseParser().rows(body(given)) == [(FIXED, PHONE, None)]
 
 
 @pytest.mark.parametrize("reason", ["", "landline", "провайдер", "line\nbreak", "🙃"])
 def test_an_unheard_of_reason_passes_through(reason):
-    assert PageReader().rows(body(entry(reason=reason))) == [(FIXED, PHONE, reason)]
+    assert ResponseParser().rows(body(entry(reason=reason))) == [(FIXED, PHONE, reason)]
 
 
 @pytest.mark.parametrize("phone", ["12183095514", "+12183095514", "+1 (218) 309-5514", "0"])
 def test_a_phone_keeps_its_spelling(phone):
-    assert PageReader().rows(body(entry(phone=phone))) == [(FIXED, phone, "deactivated")]
+    assert ResponseParser().rows(body(entry(phone=phone))) == [(FIXED, phone, "deactivated")]
 
 
 def test_an_empty_list_has_no_rows():
-    assert PageReader().rows(body()) == []
-    assert PageReader().read(body(), offset=0, limit=500, dates=("2026-03-01", "2026-03-02")).count == 0
+    assert ResponseParser().rows(body()) == []
+    assert ResponseParser().read(body(), offset=0, limit=500, dates=("2026-03-01", "2026-03-02")).count == 0
 
 
 @pytest.mark.parametrize("answer", [{"errors": []}, {"errors": None}, {"message": None}, {"message": "success"}])
 def test_an_empty_list_may_come_with_what_says_nothing_else(answer):
-    assert PageReader().rows(json.dumps({"sms": []} | answer).encode()) == []
+    assert ResponseParser().rows(json.dumps({"sms": []} | answer).encode()) == []
 
 
 @pytest.mark.parametrize("sms", [[], [entry()]])
 def test_an_answer_with_errors_is_none(sms):
-    with pytest.raises(AskAgainError):
-        PageReader().rows(json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode())
+    with pytest.raises(RetryableError):
+        ResponseParser().rows(json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode())
 
 
 def test_what_an_answer_says_beside_its_list_is_nobodys_business():
-    reader = PageReader()
+    reader = ResponseParser()
     assert reader.rows(json.dumps({"message": "ok", "sms": [entry()], "next": {"phone": 1}}).encode())
     assert reader.unknown == set()
 
@@ -82,7 +84,7 @@ def test_what_an_answer_says_beside_its_list_is_nobodys_business():
 
 
 def test_every_unknown_field_is_noted_once_whenever_it_comes():
-    reader = PageReader()
+    reader = ResponseParser()
     pages = [
         body(entry(), entry(carrier="x"), entry()),
         body(entry(carrier="y"), entry(carrier=None)),
@@ -96,7 +98,7 @@ def test_every_unknown_field_is_noted_once_whenever_it_comes():
 
 
 def test_fields_that_never_end_are_read_all_the_same():
-    reader = PageReader()
+    reader = ResponseParser()
     for number in range(100):
         assert reader.rows(body(entry(**{f"field {number}": number}))) == [(FIXED, PHONE, "deactivated")]
     assert len(reader.unknown) > 50
@@ -128,9 +130,9 @@ def test_fields_that_never_end_are_read_all_the_same():
     ],
 )
 def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(bad, problem, unknown):
-    reader = PageReader()
+    reader = ResponseParser()
     reader.rows(body(entry(**unknown)))
-    with pytest.raises(DataError) as raised:
+    with pytest.raises(UnusableDataError) as raised:
         reader.rows(body(entry(), entry(), bad, entry()), 1500)
     assert str(raised.value).startswith(f"the record at position 1502 cannot be used: {problem}")
     assert "555" not in str(raised.value)
@@ -166,15 +168,15 @@ def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(b
     ],
 )
 def test_an_answer_without_a_list_is_broken_and_not_quoted(broken):
-    with pytest.raises(AskAgainError, match=r"^the answer is not JSON with a list `sms`$") as raised:
-        PageReader().rows(broken)
+    with pytest.raises(RetryableError, match=r"^the answer is not JSON with a list `sms`$") as raised:
+        ResponseParser().rows(broken)
     assert raised.value.__context__ is raised.value.__cause__ is None
 
 
 @given(keep=st.integers(0, len(body(entry(), entry(carrier="x"), entry())) - 1))
 def test_an_answer_that_is_cut_off_anywhere_is_broken(keep):
-    with pytest.raises(AskAgainError):
-        PageReader().rows(body(entry(), entry(carrier="x"), entry())[:keep])
+    with pytest.raises(RetryableError):
+        ResponseParser().rows(body(entry(), entry(carrier="x"), entry())[:keep])
 
 
 # Digits
@@ -193,7 +195,7 @@ def test_an_answer_that_is_cut_off_anywhere_is_broken(keep):
     ],
 )
 def test_the_digits_decide_what_is_one_number(phone, expected):
-    assert digits(phone) == expected
+    assert normalize(phone) == expected
 
 
 # Pages
@@ -205,7 +207,7 @@ def page_of(rows, *, offset=0, limit=500) -> Page:
 
 @pytest.mark.parametrize("offset", [0, DEEP])
 def test_a_page_gives_its_rows_back(offset):
-    rows = [(times.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500))]
+    rows = [(timestamps.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500))]
     page = page_of(rows, offset=offset)
     assert page.rows() == rows
     assert (page.count, page.newest, page.oldest) == (500, rows[0][0], rows[-1][0])
@@ -213,15 +215,15 @@ def test_a_page_gives_its_rows_back(offset):
 
 
 def test_a_page_deep_in_a_window_takes_less_than_30_bytes_a_row():
-    rows = [(times.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500, days=2))]
+    rows = [(timestamps.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500, days=2))]
     deep = page_of(rows, offset=DEEP)
     assert len(deep._packed) < 30 * 500
     assert len(page_of(rows)._packed) < 70 * 500
 
 
 def test_a_page_out_of_order_is_refused_without_quoting_it():
-    rows = [(times.midnight(dt.date(2026, 3, day)), PHONE, None) for day in (3, 1, 2)]
-    with pytest.raises(DataError, match="not in descending order of invalid_detected_at") as raised:
+    rows = [(timestamps.midnight(dt.date(2026, 3, day)), PHONE, None) for day in (3, 1, 2)]
+    with pytest.raises(UnusableDataError, match="not in descending order of invalid_detected_at") as raised:
         page_of(rows)
     assert "555" not in str(raised.value)
 
@@ -229,7 +231,7 @@ def test_a_page_out_of_order_is_refused_without_quoting_it():
 # Pages joined
 
 
-INSTANTS = [times.fixed(dt.datetime(2026, 3, 1, tzinfo=times.UTC) + dt.timedelta(hours=h)) for h in range(30)]
+INSTANTS = [timestamps.fixed(dt.datetime(2026, 3, 1, tzinfo=timestamps.UTC) + dt.timedelta(hours=h)) for h in range(30)]
 
 
 @st.composite
@@ -286,6 +288,6 @@ def test_one_number_at_one_instant_comes_once_however_it_is_spelled():
 
 
 def test_joining_holds_a_few_pages_not_all():
-    rows = [(times.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(5_000, days=3))]
+    rows = [(timestamps.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(5_000, days=3))]
     pages = [page_of(rows[start : start + 104], offset=start) for start in range(0, 5_000, 100)]
     assert max(map(len, ascending(pages, since=""))) <= 2 * 104

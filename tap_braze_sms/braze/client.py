@@ -17,21 +17,21 @@ from urllib.parse import urlsplit
 import backoff
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
 from requests.models import REDIRECT_STATI
-from singer_sdk.authenticators import BearerTokenAuthenticator
-from singer_sdk.exceptions import DataError, FatalAPIError
+from typing_extensions import override
 
-from tap_braze_sms import times
-from tap_braze_sms.limiter import LONGEST_PAUSE, MARGIN, budget_of, sent
-from tap_braze_sms.records import AskAgainError
-from tap_braze_sms.settings import url_of
-from tap_braze_sms.stopping import AFTERWARDS
+from tap_braze_sms.braze.instances import url_of
+from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE, MARGIN, budget_of, sent
+from tap_braze_sms.concurrency.cancellation import AFTERWARDS
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.errors import ReadingError, RetryableError, UnusableDataError
 
 if t.TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
-    from tap_braze_sms.stopping import Stop
+    from tap_braze_sms.concurrency.cancellation import Stop
 
 T = t.TypeVar("T")
 
@@ -83,6 +83,22 @@ _CAUSES = {
 }
 
 
+class RequestRefusedError(ReadingError):
+    """Braze refuses a request, or every try of it failed."""
+
+
+class _BearerAuth(AuthBase):
+    """Sends the API key. As the session's own way to authenticate, nothing of ``.netrc`` replaces it."""
+
+    def __init__(self, api_key: str) -> None:
+        self._header = f"Bearer {api_key}"
+
+    @override
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
+
+
 class BrazeClient:
     """Makes requests within a budget, again where that may help. Thread-safe."""
 
@@ -110,7 +126,7 @@ class BrazeClient:
         # No cache's answer, and no cookies: those of something in between would pile up.
         self._session.headers["Cache-Control"] = "no-cache"
         self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-        self._session.auth = BearerTokenAuthenticator(token=config["api_key"])
+        self._session.auth = _BearerAuth(config["api_key"])
         # Proxies and certificates from the environment: looked up once, as it takes a while.
         self._settings = self._session.merge_environment_settings(self._url, {}, stream=False, verify=None, cert=None)
         self._session.trust_env = False
@@ -130,7 +146,7 @@ class BrazeClient:
             what: Names the request in messages.
 
         Raises:
-            FatalAPIError: Braze refuses, or every try failed.
+            RequestRefusedError: Braze refuses, or every try failed.
         """
         return self._perform(functools.partial(self._session.get, self._url + LIST_PATH, params=params), read, what)
 
@@ -138,7 +154,7 @@ class BrazeClient:
         """Take numbers, 50 at most, off the list; those not on it are no error.
 
         Raises:
-            FatalAPIError: Braze refuses, or every try failed.
+            RequestRefusedError: Braze refuses, or every try failed.
         """
         body = {"phone_numbers": list(phones)}
         self._perform(functools.partial(self._session.post, self._url + REMOVE_PATH, json=body), _check_success, what)
@@ -150,9 +166,9 @@ class BrazeClient:
         for attempt in range(1, attempts + 1):
             try:
                 return read(self._try(ask))
-            except AskAgainError as error:
+            except RetryableError as error:
                 failure = error
-            except (DataError, FatalAPIError) as error:
+            except (UnusableDataError, RequestRefusedError) as error:
                 msg = f"{what}: {error}"
                 raise type(error)(msg) from None
             if attempt < attempts:
@@ -162,14 +178,14 @@ class BrazeClient:
                     # minute however the dice fall.
                     wait = backoff.full_jitter(wait)
                 wait = max(wait, failure.wait)
-                told = f"{failure}; trying again in {times.duration(wait)} (try {attempt + 1} of {attempts})"
+                told = f"{failure}; trying again in {timestamps.duration(wait)} (try {attempt + 1} of {attempts})"
                 self._logger.warning("%s: %s", what, told)
                 self._stop.wait(wait)
         # Raised outside the handler, so that no library's message, which can quote the
         # query, comes along as context.
         often = f", {attempts} times in a row" if attempts > 1 else ""
         msg = f"{what}: {failure}{often}; {AFTERWARDS}"
-        raise FatalAPIError(msg)
+        raise RequestRefusedError(msg)
 
     def _try(self, ask: Callable[..., requests.Response]) -> bytes:
         """Give the body of a success."""
@@ -183,14 +199,14 @@ class BrazeClient:
             self.clock_lead = min(self.clock_lead, time.time() - sent(headers))
         except requests.Timeout:
             problem = f"no answer within {self._config['request_timeout']:g} s"
-            raise AskAgainError(problem) from None
+            raise RetryableError(problem) from None
         # OSError: whatever requests raises, and a CA bundle that is not there. ValueError: a redirect
         # whose address cannot be read.
         except (OSError, ValueError) as error:
             # Never the error's own text, which quotes the query.
             cause = next((said for sign, said in _CAUSES.items() if sign in repr(error)), type(error).__name__)
             problem = f"the connection to {self._host} failed ({cause})"
-            raise AskAgainError(problem) from None
+            raise RetryableError(problem) from None
         finally:
             self._budget.give_back(headers, time.monotonic())
         status = response.status_code
@@ -201,12 +217,12 @@ class BrazeClient:
             wait = self._budget.refuse(wait, time.monotonic())
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
             problem = f"{_PASSING.get(status, 'Braze had an error')} ({status})"
-            raise AskAgainError(problem, wait)
+            raise RetryableError(problem, wait)
         # Braze names a permission after the path that needs it.
         permission = urlsplit(response.url).path.strip("/").replace("/", ".")
         advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
         msg = f"{self._host} answered {status}: {advice}"
-        raise FatalAPIError(msg)
+        raise RequestRefusedError(msg)
 
     def _error_text(self, response: requests.Response) -> str:
         """Give Braze's own words, without anything personal or secret they echo."""
@@ -231,7 +247,7 @@ class BrazeClient:
                     "pausing %s, until %s",
                     self._budget.limit,
                     share,
-                    times.duration(wait),
+                    timestamps.duration(wait),
                     time.strftime("%H:%M:%S %Z", time.localtime(time.time() + wait)),
                 )
             self._stop.wait(wait)
@@ -241,14 +257,14 @@ def _check_success(body: bytes) -> None:
     """Take for accepted only what Braze calls so: a proxy's page has the same status.
 
     Raises:
-        AskAgainError: it is something else; ask again.
+        RetryableError: it is something else; ask again.
     """
     with contextlib.suppress(ValueError, RecursionError):
         answer = json.loads(body)
         if isinstance(answer, dict) and answer.get("message") == "success" and not answer.get("errors"):
             return
     msg = 'the answer is not JSON with the message "success"'
-    raise AskAgainError(msg)
+    raise RetryableError(msg)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

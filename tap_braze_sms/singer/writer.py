@@ -21,7 +21,7 @@ from typing_extensions import override
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tap_braze_sms.stopping import Stop
+    from tap_braze_sms.concurrency.cancellation import Stop
 
 #: Bytes collected before they are written without a reason.
 BUFFER = 1 << 16

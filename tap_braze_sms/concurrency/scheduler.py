@@ -12,15 +12,15 @@ import itertools
 import typing as t
 from collections import deque
 
-from tap_braze_sms.pages import Ask, Reading
+from tap_braze_sms.reading.window_reader import Ask, Reading
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from tap_braze_sms.crew import Crew, Task
-    from tap_braze_sms.records import Page, Row
-    from tap_braze_sms.windows import Planner, Window
+    from tap_braze_sms.concurrency.workers import Crew, Task
+    from tap_braze_sms.reading.page import Page, Row
+    from tap_braze_sms.reading.windows import Planner, Window
 
     #: Makes one request: dates, offset, limit and what it is for, to name in errors.
     Fetch = Callable[[tuple[str, str], int, int, str], Page]

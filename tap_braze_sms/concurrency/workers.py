@@ -11,12 +11,12 @@ import threading
 import typing as t
 from concurrent.futures import Future
 
-from tap_braze_sms.stopping import SLICE
+from tap_braze_sms.concurrency.cancellation import SLICE
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tap_braze_sms.stopping import Stop
+    from tap_braze_sms.concurrency.cancellation import Stop
 
     #: Makes a request without the lock, and takes in what came of it under the lock.
     Task = tuple[Callable[[], t.Any], Callable[[Future[t.Any]], object]]

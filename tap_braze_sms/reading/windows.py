@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from tap_braze_sms import times
+from tap_braze_sms.reading import timestamps
 
 #: Width of a window when nothing is known of the list yet. Two days hold what a
 #: scheduled run reads again, midnight between its bookmark and now included.
@@ -45,7 +45,7 @@ class Window:
     @property
     def end(self) -> str:
         """The midnight after the last day."""
-        return times.midnight(self.last + _DAY)
+        return timestamps.midnight(self.last + _DAY)
 
     def dates(self, *, end_included: bool) -> tuple[str, str]:
         """Name the window as Braze's ``start_date`` and ``end_date``.
@@ -84,12 +84,12 @@ class Planner:
             today: The current day in UTC; nothing later is asked for.
             widest: Most days in one window.
         """
-        self._since = times.fixed(since)
-        self._until = None if until is None else times.fixed(until)
-        self._next = since.astimezone(times.UTC).date()
+        self._since = timestamps.fixed(since)
+        self._until = None if until is None else timestamps.fixed(until)
+        self._next = since.astimezone(timestamps.UTC).date()
         self._last = today
         if until is not None:
-            instant = until.astimezone(times.UTC) - dt.timedelta(microseconds=1)
+            instant = until.astimezone(timestamps.UTC) - dt.timedelta(microseconds=1)
             self._last = min(today, instant.date())
             if until <= since:
                 self._last = self._next - _DAY
@@ -111,11 +111,11 @@ class Planner:
         days = min(self._fitting_days(), left)
         first = self._next
         self._next = first + days * _DAY
-        end = times.midnight(self._next)
+        end = timestamps.midnight(self._next)
         return Window(
             first=first,
             days=days,
-            since=max(self._since, times.midnight(first)),
+            since=max(self._since, timestamps.midnight(first)),
             # The last window has no upper bound of its own: a clock ahead of ours may
             # have put records into its tomorrow.
             until=end if self._next <= self._last else self._until,

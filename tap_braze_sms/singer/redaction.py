@@ -1,0 +1,106 @@
+"""Redaction: nothing personal in what the plugins say, whoever says it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import traceback
+import typing as t
+
+from singer_sdk.exceptions import (
+    ConfigurationError,
+    DataError,
+    DiscoveryError,
+    InvalidInputLine,
+    MappingError,
+    RecordsWithoutSchemaException,
+    SingerSDKError,
+)
+from singer_sdk.io_base import SingerMessageType, SingerReader
+from typing_extensions import override
+
+from tap_braze_sms.reading.errors import ReadingError, UnusableInputError
+from tap_braze_sms.singer.writer import LoaderGoneError
+
+#: Ends of a run that need no traceback: their message says what to do.
+EXPECTED_ERRORS = (SingerSDKError, InvalidInputLine, ReadingError, LoaderGoneError, ImportError)
+
+#: Those about the configuration, whoever found them: no record was there to be quoted.
+_SAFE_ERRORS = (ConfigurationError, DiscoveryError, MappingError, UnusableInputError, ImportError)
+
+# What a message can quote of a record: text in quotes, and words with digits.
+_QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
+
+_MESSAGE_TYPES = tuple(SingerMessageType)
+
+
+def redact(error: BaseException) -> BaseException:
+    """Give an error, and those that led to it, without what their messages may quote of a record."""
+    shown = error
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = modules[-1:] and modules[-1].startswith("tap_braze_sms.")
+    if not isinstance(error, _SAFE_ERRORS) and not (ours and isinstance(error, EXPECTED_ERRORS)):
+        kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
+        shown = kind(_QUOTATION.sub("…", str(error)))
+    for link in ("__cause__", "__context__"):
+        if before := getattr(error, link):
+            setattr(shown, link, redact(before))
+    shown.__suppress_context__ = error.__suppress_context__
+    return shown.with_traceback(error.__traceback__)
+
+
+class RedactingFilter(logging.Filter):
+    """Cuts out of libraries' lines what can hold a number: queries, headers, what a stream map's filter gives."""
+
+    _personal = re.compile(r"(?<=\?)\S+|(?<=stream: ).+|(?<=unparsed data: ).+", re.DOTALL)
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = self._personal.sub("…", record.getMessage()), ()
+        record.exc_info = None
+        return True
+
+
+for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry", "singer_sdk.mapper"):
+    logging.getLogger(_name).addFilter(RedactingFilter())
+
+
+class RedactingReader(SingerReader):
+    """Reads messages; its errors count lines instead of quoting them."""
+
+    def __init__(self) -> None:
+        """Begin before the first line."""
+        super().__init__()
+        self._line = 0
+        #: Streams that a SCHEMA was read of.
+        self._streams: list[object] = []
+
+    @override
+    def deserialize_json(self, line: str) -> dict[str, t.Any]:
+        self._line += 1
+        message: dict[str, t.Any] = {}
+        with contextlib.suppress(ValueError, TypeError, RecursionError):
+            message = dict(**json.loads(line))
+        kind, stream, schema = (message.get(name) for name in ("type", "stream", "schema"))
+        problem = None if kind in _MESSAGE_TYPES else "is no Singer message"
+        # Where these are not so, the SDK would fail with a bare KeyError or worse.
+        if kind == SingerMessageType.SCHEMA:
+            self._streams.append(stream)
+            if not isinstance(stream, str):
+                problem = "is a SCHEMA without the name of a stream"
+            elif not (isinstance(schema, dict) and isinstance(schema.get("properties"), dict)):
+                problem = "is a SCHEMA without properties"
+        elif kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict):
+            problem = "is a RECORD without record"
+        elif kind in _MESSAGE_TYPES and kind != SingerMessageType.STATE and stream not in self._streams:
+            msg = f"line {self._line} of the input is {kind} before the SCHEMA of its stream"
+            raise RecordsWithoutSchemaException(msg)
+        elif kind == SingerMessageType.BATCH:
+            msg = f"stream {stream} comes as BATCH files, which this target does not read: turn batch_config off"
+            raise DataError(msg)
+        if problem:
+            msg = f"line {self._line} of the input {problem}"
+            raise InvalidInputLine(msg)
+        return message
