@@ -32,7 +32,7 @@ _URL = re.compile(
 _DATES = "a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 
 #: Settings whose values are never shown: the last holds the salt of hashes.
-HIDDEN = ("api_key", "phone_numbers", "stream_map_config")
+SENSITIVE = ("api_key", "phone_numbers", "stream_map_config")
 
 #: Ways to write true and false in the environment.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
@@ -51,7 +51,7 @@ _KINDS = {
 #: Of a setting: what it takes, its default and its description.
 _Setting: t.TypeAlias = tuple[th.JSONTypeHelper[t.Any], object, str]
 
-_TEXT, _FILLED, _FLAG = th.StringType(), th.StringType(min_length=1), th.BooleanType()
+_TEXT, _NON_EMPTY, _FLAG = th.StringType(), th.StringType(min_length=1), th.BooleanType()
 _INSTANCE = th.StringType(allowed_values=list(INSTANCES))
 _SHARE, _SECONDS = (th.NumberType(exclusive_minimum=0, maximum=most) for most in (1, 86_400))
 
@@ -82,11 +82,11 @@ _CONNECTION: dict[str, _Setting] = {
 }
 
 TAP = _declare(
-    api_key=(_FILLED, None, "REST API key with the permission sms.invalid_phone_numbers"),
+    api_key=(_NON_EMPTY, None, "REST API key with the permission sms.invalid_phone_numbers"),
     **_CONNECTION,
     start_date=(_TEXT, None, "Earliest detection to read, a date or date-time. A date means midnight UTC"),
     end_date=(_TEXT, None, "Read detections before this instant, a date or date-time. Default is up to now"),
-    reason=(_FILLED, None, "Read only the numbers that are invalid for this reason"),
+    reason=(_NON_EMPTY, None, "Read only the numbers that are invalid for this reason"),
     window_days=(_whole(1, 366), 30, "Widest date window of one request, 1 to 366"),
     page_size=(_whole(2, 500), 500, "Records per request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.
@@ -98,13 +98,13 @@ TAP = _declare(
         "End a FULL_TABLE run with the message that lets a loader drop rows no longer on the list",
     ),
     phone_numbers=(th.ArrayType(_TEXT), None, "Numbers to ask about for the stream phone_number_status"),
-    phone_numbers_file=(_FILLED, None, "File of numbers to ask about, one a line, or a CSV with a phone column"),
+    phone_numbers_file=(_NON_EMPTY, None, "File of numbers to ask about, one a line, or a CSV with a phone column"),
 )
 
 TARGET = _declare(
-    api_key=(_FILLED, None, "REST API key with the permission sms.invalid_phone_numbers.remove"),
+    api_key=(_NON_EMPTY, None, "REST API key with the permission sms.invalid_phone_numbers.remove"),
     **_CONNECTION,
-    phone_property=(_FILLED, "phone", "Property of the records that holds the number to take off the list"),
+    phone_property=(_NON_EMPTY, "phone", "Property of the records that holds the number to take off the list"),
     skip_bad_numbers=(
         _FLAG,
         False,
@@ -114,7 +114,7 @@ TARGET = _declare(
 )
 
 
-def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
+def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
     """Fill in defaults, and say what is wrong with a configuration, a line a setting.
 
     Args:
@@ -124,9 +124,9 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
     for name in [name for name, value in config.items() if value is None]:
         del config[name]
     for name in config.keys() & schema["properties"].keys():
-        config[name] = _plain(config[name], schema["properties"][name].get("type", ()))
+        config[name] = _coerce_number(config[name], schema["properties"][name].get("type", ()))
     problems = itertools.chain(
-        (_explain(error) for error in JSONSchemaValidator(_sound(schema)).iter_errors(config)),
+        (_explain(error) for error in JSONSchemaValidator(_drop_null_schemas(schema)).iter_errors(config)),
         _check_connection(config),
         _check_dates(config),
         _check_batches(config),
@@ -136,7 +136,7 @@ def complete(config: dict[str, t.Any], schema: dict[str, t.Any]) -> list[str]:
         wrong.setdefault(name, problem)
     if not wrong:
         try:
-            phone_numbers.asked_about(config)
+            phone_numbers.load(config)
         except UnusableInputError as error:
             return [str(error)]
     return [f"{name}: {problem}" for name, problem in wrong.items()]
@@ -155,22 +155,22 @@ def check_maps(config: t.Mapping[str, t.Any], streams: t.Collection[str]) -> Non
 
 
 def mapped(config: t.Mapping[str, t.Any]) -> list[str]:
-    """Give the names, or patterns of names, of the streams that stream maps are of."""
+    """Return the names, or patterns of names, of the streams that stream maps are of."""
     maps: dict[str, t.Any] = dict(config.get("stream_maps") or {})
     maps.pop("__else__", None)
     return [made.get("__source__", key) if isinstance(made, dict) else key for key, made in maps.items()]
 
 
-def _sound(schema: dict[str, t.Any]) -> dict[str, t.Any]:
+def _drop_null_schemas(schema: dict[str, t.Any]) -> dict[str, t.Any]:
     """Leave out the bare text "null" that the SDK lists among schemas: a validator fails on it."""
-    sound = {name: _sound(part) if isinstance(part, dict) else part for name, part in schema.items()}
+    cleaned = {name: _drop_null_schemas(part) if isinstance(part, dict) else part for name, part in schema.items()}
     if "anyOf" in schema:
-        sound["anyOf"] = [_sound(part) for part in schema["anyOf"] if isinstance(part, dict)]
-    return sound
+        cleaned["anyOf"] = [_drop_null_schemas(part) for part in schema["anyOf"] if isinstance(part, dict)]
+    return cleaned
 
 
-def meant(text: str, kinds: t.Sequence[str]) -> object:
-    """Give what a text of the environment means for a setting; the text itself where it means nothing."""
+def parse_env_value(text: str, kinds: t.Sequence[str]) -> object:
+    """Return what a text of the environment means for a setting; the text itself where it means nothing."""
     with contextlib.suppress(ValueError):
         if "integer" in kinds:
             return int(text)
@@ -181,7 +181,7 @@ def meant(text: str, kinds: t.Sequence[str]) -> object:
     return _BOOLEANS.get(text.lower(), text) if "boolean" in kinds else text
 
 
-def _plain(value: object, kinds: t.Sequence[str]) -> object:
+def _coerce_number(value: object, kinds: t.Sequence[str]) -> object:
     """Make what a number is written as (text in the environment, with a point in a file) the number that is meant."""
     if "number" in kinds and isinstance(value, str):
         with contextlib.suppress(ValueError):
@@ -196,7 +196,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     refusing = t.cast("dict[str, t.Any]", error.schema)
     if not error.absolute_path:
         got, refusing = "nothing", refusing["properties"][name]
-    elif name in HIDDEN:
+    elif name in SENSITIVE:
         got = "an empty text" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
     else:
         got = repr(error.instance)[:80]
@@ -251,7 +251,7 @@ def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     for name in ("start_date", "end_date"):
         try:
             if name in config:
-                read[name] = timestamps.moment(config[name])
+                read[name] = timestamps.parse(config[name])
         except ValueError:  # noqa: PERF203 (each by its name)
             yield name, f"got {config[name]!r:.80}, takes {_DATES}"
     if "end_date" in read and config.get("emit_activate_version_messages"):

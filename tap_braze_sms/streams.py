@@ -20,13 +20,13 @@ from tap_braze_sms.braze import phone_numbers
 from tap_braze_sms.braze.client import LARGEST_PAGE, LARGEST_REMOVAL
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.responses import ResponseParser
-from tap_braze_sms.concurrency.scheduler import Walk
-from tap_braze_sms.concurrency.workers import Crew
+from tap_braze_sms.concurrency.scheduler import WindowScheduler
+from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.checkpoint import Checkpoint
 from tap_braze_sms.reading.errors import RetryableError
 from tap_braze_sms.reading.windows import Planner
-from tap_braze_sms.singer.progress import Progress, counted
+from tap_braze_sms.singer.progress import Progress, pluralize
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -52,7 +52,7 @@ class BrazeStream(Stream):
 
     @abc.abstractmethod
     def read(self) -> Iterator[list[Record]]:
-        """Give all records of the stream."""
+        """Yield all records of the stream."""
 
     @override
     def get_records(self, context: Context | None) -> Iterator[Record]:
@@ -85,12 +85,12 @@ class BrazeStream(Stream):
             )
             raise ConfigurationError(msg)
         writer, passes_through = self._tap.message_writer, write_messages and self._passes_through
-        with self._tap.stop.watched(), self.get_record_counter() as counter, self.get_sync_timer():
+        with self._tap.cancel_token.cooperative(), self.get_record_counter() as counter, self.get_sync_timer():
             try:
                 for records in filter(None, self.read()):
                     if passes_through:
-                        around = RecordMessage(self.name, {}, self._stream_version, dt.datetime.now(timestamps.UTC))
-                        writer.write_records(around, records)
+                        envelope = RecordMessage(self.name, {}, self._stream_version, dt.datetime.now(timestamps.UTC))
+                        writer.write_records(envelope, records)
                         self._increment_stream_state(records[-1])
                     else:
                         for message in self._one_by_one(records):
@@ -141,13 +141,13 @@ class BrazeStream(Stream):
             super()._write_activate_version_message(self._stream_version)
             self.logger.info("ACTIVATE_VERSION: the loader may take away every row of %s not read now", self.name)
 
-    def _crew(self) -> Crew:
-        return Crew(self.config["max_parallel_requests"], self._tap.stop, self._tap.message_writer.flush)
+    def _worker_pool(self) -> WorkerPool:
+        return WorkerPool(self.config["max_parallel_requests"], self._tap.cancel_token, self._tap.message_writer.flush)
 
-    def _begun(self, share: Callable[[], float]) -> Progress:
-        """Begin to tell how far this stream is."""
-        progress = Progress(self.logger, self._tap.client, share=share)
-        self._tap.message_writer.while_waiting = progress.tell
+    def _start_progress(self, fraction_done: Callable[[], float]) -> Progress:
+        """Begin to report how far this stream is."""
+        progress = Progress(self.logger, self._tap.client, fraction_done=fraction_done)
+        self._tap.message_writer.on_wait = progress.report
         return progress
 
 
@@ -178,57 +178,57 @@ class InvalidPhoneNumbersStream(BrazeStream):
 
     @override
     def read(self) -> Iterator[list[Record]]:
-        """Walk the windows, moving the bookmark on behind the records that were taken, through quiet months too."""
+        """Read the windows, moving the bookmark on behind the records that were taken, through quiet months too."""
         config, now = self.config, dt.datetime.fromtimestamp(self._tap.initialized_at / 1000, timestamps.UTC)
-        end = timestamps.moment(config["end_date"]) if "end_date" in config else None
+        end = timestamps.parse(config["end_date"]) if "end_date" in config else None
         self._checkpoint = Checkpoint(
             # One that nobody keeps when everything is read, whatever was read before.
             self.stream_state if self.replication_method == "INCREMENTAL" else {},
             type(self).replication_key,
-            start=timestamps.moment(config["start_date"]),
+            start=timestamps.parse(config["start_date"]),
             end=end,
             lookback=dt.timedelta(minutes=config["lookback_minutes"]),
             now=now,
             logger=self.logger,
         )
         since = self._checkpoint.since
-        self.logger.info("Reading what was detected since %s", timestamps.fixed(since))
+        self.logger.info("Reading what was detected since %s", timestamps.format_utc(since))
         if end and end <= since:
             self.logger.warning(
                 "end_date %s is not after what was read already, up to %s: there is nothing to read; "
                 "a range of its own needs a state of its own",
                 config["end_date"],
-                timestamps.fixed(since),
+                timestamps.format_utc(since),
             )
-        reader = ResponseParser()
-        walk = Walk(
+        parser = ResponseParser()
+        scheduler = WindowScheduler(
             Planner(since, end, today=now.date(), widest=config["window_days"]),
-            functools.partial(self._fetch, reader),
+            functools.partial(self._fetch, parser),
             page_size=config["page_size"],
-            crew=self._crew(),
+            pool=self._worker_pool(),
         )
-        with self._begun(lambda: walk.share) as progress:
-            for rows, reached in walk:
-                self._checkpoint.heed(dt.timedelta(seconds=self._tap.client.clock_lead))
+        with self._start_progress(lambda: scheduler.fraction_done) as progress:
+            for rows, reached in scheduler:
+                self._checkpoint.cap_at_server_clock(dt.timedelta(seconds=self._tap.client.clock_skew))
                 progress.records += len(rows)
                 yield [{"phone": phone, "invalid_detected_at": at, "reason": reason} for at, phone, reason in rows]
-                progress.tell()
+                progress.report()
                 self._checkpoint.advance(reached)
-        if reader.unknown:
+        if parser.unknown:
             self.logger.warning(
                 "Braze's records have fields that this version of the tap does not know and leaves out: %s",
-                ", ".join(sorted(reader.unknown)),
+                ", ".join(sorted(parser.unknown)),
             )
         self.logger.info(
             "Read %s detected since %s%s: %s, %s",
-            counted(progress.records, "record"),
-            timestamps.fixed(since),
-            f" and before {timestamps.fixed(end)}" if end else "",
-            counted(walk.windows, "window"),
+            pluralize(progress.records, "record"),
+            timestamps.format_utc(since),
+            f" and before {timestamps.format_utc(end)}" if end else "",
+            pluralize(scheduler.windows, "window"),
             progress.summary,
         )
 
-    def _fetch(self, reader: ResponseParser, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
+    def _fetch(self, parser: ResponseParser, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
         params = {
             "start_date": dates[0],
             "end_date": dates[1],
@@ -236,7 +236,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
             "offset": offset,
             "reason": self.config.get("reason"),
         }
-        read = functools.partial(reader.read, offset=offset, limit=limit, dates=dates)
+        read = functools.partial(parser.parse_page, offset=offset, limit=limit, dates=dates)
         return self._tap.client.get(params, read, what=where)
 
 
@@ -252,7 +252,6 @@ class PhoneNumberStatusStream(BrazeStream):
     BATCH = LARGEST_REMOVAL
 
     def __init__(self, tap: BrazeTap) -> None:
-        """Select the stream when there are numbers to ask about."""
         super().__init__(tap)
         self.selected_by_default = phone_numbers.are_configured(self.config)
 
@@ -267,29 +266,29 @@ class PhoneNumberStatusStream(BrazeStream):
 
     @override
     def read(self) -> Iterator[list[Record]]:
-        asked = phone_numbers.asked_about(self.config)
+        asked = phone_numbers.load(self.config)
         calls = [functools.partial(self._look_up, asked, start) for start in range(0, len(asked), self.BATCH)]
         listed = 0
-        with self._begun(lambda: progress.records / len(asked)) as progress:
-            for batch, found, checked_at in self._crew().in_order(calls):
+        with self._start_progress(lambda: progress.records / len(asked)) as progress:
+            for batch, found, checked_at in self._worker_pool().map_ordered(calls):
                 progress.records += len(batch)
-                progress.tell()
+                progress.report()
                 records = [_status(phone, found.get(normalize(phone)), checked_at) for phone in batch]
                 listed += sum(record["is_invalid"] for record in records)
                 yield records
         self.logger.info(
-            "Asked about %s, %d of them on the list: %s", counted(len(asked), "number"), listed, progress.summary
+            "Asked about %s, %d of them on the list: %s", pluralize(len(asked), "number"), listed, progress.summary
         )
 
     def _look_up(self, asked: Sequence[str], start: int) -> tuple[Sequence[str], dict[str, Row], str]:
-        """Give a batch of numbers, what Braze has of them, by their digits, and when it was asked."""
+        """Return a batch of numbers, what Braze has of them, by their digits, and when it was asked."""
         batch = asked[start : start + self.BATCH]
         where = f"numbers {start + 1} to {start + len(batch)}"
         numbers = [normalize(phone) for phone in batch]
 
         def read(body: bytes) -> dict[str, Row]:
             # Oldest first, so that the latest detection of a number stays.
-            found = {normalize(row[1]): row for row in sorted(ResponseParser().rows(body), key=itemgetter(0))}
+            found = {normalize(row[1]): row for row in sorted(ResponseParser().parse_rows(body), key=itemgetter(0))}
             if not found.keys() <= set(numbers):
                 msg = "the answer is about other numbers than were asked about"
                 raise RetryableError(msg)
@@ -297,7 +296,7 @@ class PhoneNumberStatusStream(BrazeStream):
 
         params = {"phone_numbers[]": [f"+{number}" for number in numbers], "limit": LARGEST_PAGE}
         found = self._tap.client.get(params, read, what=where)
-        return batch, found, timestamps.fixed(dt.datetime.now(timestamps.UTC))
+        return batch, found, timestamps.format_utc(dt.datetime.now(timestamps.UTC))
 
 
 def _status(phone: str, found: Row | None, checked_at: str) -> Record:

@@ -16,7 +16,7 @@ from tap_braze_sms import settings
 from tap_braze_sms.braze.client import LARGEST_REMOVAL
 from tap_braze_sms.braze.phone_numbers import is_number, normalize
 from tap_braze_sms.singer.plugin import BrazePlugin
-from tap_braze_sms.singer.progress import counted
+from tap_braze_sms.singer.progress import pluralize
 from tap_braze_sms.singer.redaction import RedactingReader
 
 
@@ -31,7 +31,7 @@ class RemovalSink(RecordSink):
     process_activate_version_messages = False
 
     def __init__(self, target: TargetBrazeSMS, *args: t.Any, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
-        """Keep the target at hand, which the SDK does not."""
+        # The SDK keeps none of its own class.
         super().__init__(target, *args, **kwargs)
         self._braze = target
 
@@ -61,7 +61,6 @@ class TargetBrazeSMS(BrazePlugin, Target):
     capabilities: t.ClassVar = [c for c in Target.capabilities if c is not TargetCapabilities.VALIDATE_RECORDS]
 
     def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
-        """Begin with nothing removed."""
         super().__init__(**kwargs)
         self._count: Counter[str] = Counter()
         #: Digits of every number met in this run.
@@ -122,7 +121,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
         super().process_endofpipe()
         # Which of them were on it, Braze does not say.
         done = "Dry run, nothing is changed" if self.config["dry_run"] else "Off the list now"
-        numbers, requests = counted(len(self._met), "number"), counted(self.client.requests, "request")
+        numbers, requests = pluralize(len(self._met), "number"), pluralize(self.client.request_count, "request")
         skipped = self._count["skipped"]
         repeated = self._count["records"] - skipped - len(self._met)
         self.logger.info("%s: %s, %d repeated, %d skipped; %s", done, numbers, repeated, skipped, requests)

@@ -92,12 +92,12 @@ def fixed(moment: dt.datetime) -> str:
 
 
 def row_of(entry: Entry) -> tuple[str, str, str]:
-    """Give what the tap has to emit for a number on the list, as something that can be sorted."""
+    """Return what the tap has to emit for a number on the list, as something that can be sorted."""
     return fixed(entry.detected_at), entry.phone, entry.reason or ""
 
 
 def rows_of(records: list[dict]) -> list[tuple[str, str, str]]:
-    """Give what the tap emitted in the same form."""
+    """Return what the tap emitted in the same form."""
     return [(record["invalid_detected_at"], record["phone"], record["reason"] or "") for record in records]
 
 
@@ -290,7 +290,7 @@ class Process:
         return self.log_file.read_text()
 
     def wait(self, seconds: float = PATIENCE) -> int:
-        """Give the exit code as `subprocess` does: minus the signal, if one killed it."""
+        """Return the exit code as `subprocess` does: minus the signal, if one killed it."""
         if self.code is None:
             self.code = self.poll(seconds)
         assert self.code is not None, f"still running after {seconds} s:\n{self.log}"

@@ -34,7 +34,7 @@ PATIENCE = 90
 
 
 def executable(kind: str, name: str) -> Path:
-    """Give the command of a plugin that `make` installed, or skip the test where make did not run."""
+    """Return the command of a plugin that `make` installed, or skip the test where make did not run."""
     path = INSTALLED / kind / name / "venv" / "bin" / name
     if not MELTANO.exists() or not path.exists():
         pytest.skip(f"needs Meltano and {name}: `make test` installs them")

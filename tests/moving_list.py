@@ -63,7 +63,7 @@ class MovingList:
         moment = dt.datetime.combine(DAY, dt.time(), timestamps.UTC) + dt.timedelta(seconds=seconds)
         number = len(self.ever)
         spelled = f"{'+' if number % 3 else ''}1212555{number:06}"
-        row: Row = (timestamps.fixed(moment), spelled, self.random.choice(["provider_error", None]))
+        row: Row = (timestamps.format_utc(moment), spelled, self.random.choice(["provider_error", None]))
         low = bisect.bisect_left(self.list, -tick, key=_age)
         high = bisect.bisect_right(self.list, -tick, key=_age)
         self.list.insert(self.random.randint(low, high), (-tick, row))

@@ -17,7 +17,7 @@ from simulator import Entry, Simulator, number, seeded, spell
 from tap_braze_sms.braze.client import BrazeClient, RequestRefusedError
 from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE
 from tap_braze_sms.braze.responses import ResponseParser
-from tap_braze_sms.concurrency.cancellation import Stop, Stopped
+from tap_braze_sms.concurrency.cancellation import Cancelled, CancelToken
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,8 +255,8 @@ def test_brazes_own_words_are_passed_on_short_and_without_numbers_or_key(simulat
 # How long is waited
 
 
-class Recorder(Stop):
-    """A stop whose waits take no time; the last one allowed ends the run."""
+class Recorder(CancelToken):
+    """A token whose waits take no time; the last one allowed ends the run."""
 
     def __init__(self, most: int = 100) -> None:
         super().__init__()
@@ -266,15 +266,15 @@ class Recorder(Stop):
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
         if len(self.waits) == self.most:
-            raise Stopped(1)
+            raise Cancelled(1)
 
 
-def ask(simulator: Simulator, stop: Stop, *, max_attempts: int = 8, key: str = KEY) -> object:
+def ask(simulator: Simulator, cancel_token: CancelToken, *, max_attempts: int = 8, key: str = KEY) -> object:
     given = config_for(simulator, api_key=key, rate_limit_share=0.5, request_timeout=5, max_attempts=max_attempts)
-    client = BrazeClient(given, stop=stop, logger=logging.getLogger("test"), user_agent="test")
+    client = BrazeClient(given, cancel_token=cancel_token, logger=logging.getLogger("test"), user_agent="test")
     params = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
     try:
-        return client.get(params, ResponseParser().rows, what="this request")
+        return client.get(params, ResponseParser().parse_rows, what="this request")
     finally:
         client._session.close()
 
@@ -285,10 +285,10 @@ def test_waits_grow_fourfold_up_to_90_seconds_each_drawn_from_zero_up_but_the_la
     runs = []
     for _ in range(40):
         simulator.behaviour.fail_next = ["500"] * 7
-        stop = Recorder()
-        assert ask(simulator, stop) == []
-        assert len(stop.waits) == 7
-        runs.append(stop.waits)
+        cancel_token = Recorder()
+        assert ask(simulator, cancel_token) == []
+        assert len(cancel_token.waits) == 7
+        runs.append(cancel_token.waits)
     for wait, most in zip(list(zip(*runs, strict=True))[:-1], longest[:-1], strict=True):
         assert all(0 <= seconds <= most for seconds in wait)
         assert min(wait) < 0.15 * most
@@ -299,9 +299,9 @@ def test_waits_grow_fourfold_up_to_90_seconds_each_drawn_from_zero_up_but_the_la
 @pytest.mark.parametrize("attempts", [1, 2, 3, 20])
 def test_every_try_failing_is_final_after_as_many_as_are_set(simulator, attempts):
     simulator.behaviour.fail_next = ["502"] * 20
-    stop = Recorder()
+    cancel_token = Recorder()
     with pytest.raises(RequestRefusedError) as raised:
-        ask(simulator, stop, max_attempts=attempts)
+        ask(simulator, cancel_token, max_attempts=attempts)
     assert str(raised.value) == (
         "this request: Braze had an error (502)"
         + (f", {attempts} times in a row" if attempts > 1 else "")
@@ -309,7 +309,7 @@ def test_every_try_failing_is_final_after_as_many_as_are_set(simulator, attempts
     )
     assert raised.value.__context__ is raised.value.__cause__ is None
     assert len(simulator.requests) == attempts
-    assert len(stop.waits) == attempts - 1
+    assert len(cancel_token.waits) == attempts - 1
 
 
 @pytest.mark.parametrize("status", ["503", "429"])
@@ -335,25 +335,25 @@ def test_retry_after_is_honoured(simulator, status, retry_after, least, most):
     simulator._charge, charge = lambda message: charge(message)._replace(reset=0), simulator._charge
     simulator.behaviour.fail_next = [status]
     simulator.behaviour.retry_after = retry_after
-    stop = Recorder(most=1)
-    with pytest.raises(Stopped):
-        ask(simulator, stop)
+    cancel_token = Recorder(most=1)
+    with pytest.raises(Cancelled):
+        ask(simulator, cancel_token)
     # Without a Retry-After that can be read, a 429 waits for the margin after the reset that is known.
-    assert least - 0.001 <= stop.waits[0] <= max(most, 1 if status == "429" else 0) + 0.001
+    assert least - 0.001 <= cancel_token.waits[0] <= max(most, 1 if status == "429" else 0) + 0.001
 
 
 def test_a_wait_ends_at_once_when_the_end_is_asked_for(simulator):
     simulator.behaviour.fail_next = ["503"]
     simulator.behaviour.retry_after = "3600"
-    stop = Stop()
+    cancel_token = CancelToken()
     answered = threading.Event()
     log = logging.getLogger("test.ends")
     log.addFilter(lambda record: answered.set() or True)
     given = config_for(simulator, rate_limit_share=0.5, request_timeout=5, max_attempts=8)
-    client = BrazeClient(given, stop=stop, logger=log, user_agent="test")
-    threading.Thread(target=lambda: answered.wait(60) and stop.set(15)).start()
-    with pytest.raises(Stopped) as raised:
-        client.get({"start_date": "2026-03-01", "end_date": "2026-03-02"}, ResponseParser().rows, what="this")
+    client = BrazeClient(given, cancel_token=cancel_token, logger=log, user_agent="test")
+    threading.Thread(target=lambda: answered.wait(60) and cancel_token.set(15)).start()
+    with pytest.raises(Cancelled) as raised:
+        client.get({"start_date": "2026-03-01", "end_date": "2026-03-02"}, ResponseParser().parse_rows, what="this")
     client._session.close()
     assert raised.value.code == 143
 

@@ -28,7 +28,7 @@ IGNORED = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if
 
 
 def stage(name):
-    """Give the instructions of a stage; the last one has no name."""
+    """Return the instructions of a stage; the last one has no name."""
     starts = [at for at, (instruction, _) in enumerate(INSTRUCTIONS) if instruction == "FROM"]
     stages = [INSTRUCTIONS[start:end] for start, end in zip(starts, [*starts[1:], None], strict=True)]
     (found,) = (one for one in stages if one[0][1].partition(" AS ")[2] == name)

@@ -74,7 +74,7 @@ def text_of(element):
 
 
 def legend(picture):
-    """Give the total that stands beside each reason, and the colour."""
+    """Return the total that stands beside each reason, and the colour."""
     (line,) = (text for text in picture.iter(f"{SVG}text") if text.find(f"{SVG}tspan") is not None)
     entries = re.findall(r"■ (.+?) ([\d,]+)(?= ■|$)", text_of(line))
     colours = [mark.get("fill") for mark in line.iter(f"{SVG}tspan")]

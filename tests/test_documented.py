@@ -33,12 +33,12 @@ def in_meltano(name):
 
 
 def own_settings(name):
-    """Give what meltano.yml says of settings, without those of the SDK's that .env must be able to give."""
+    """Return what meltano.yml says of settings, without those of the SDK's that .env must be able to give."""
     return [s for s in in_meltano(name)["settings"] if s["name"] not in {"stream_maps", "stream_map_config"}]
 
 
 def meltano_kind(name, schema):
-    """Give the kind that Meltano has for a setting of this type."""
+    """Return the kind that Meltano has for a setting of this type."""
     if "enum" in schema:
         return "options"
     if name.endswith("_date"):
@@ -95,7 +95,7 @@ def test_every_variable_of_the_example_sets_something():
 
 
 def readme_tables():
-    """Give the tables of README's settings: each a dict of rows by the name in backticks."""
+    """Return the tables of README's settings: each a dict of rows by the name in backticks."""
     _, _, section = README.partition("\n## Settings\n")
     assert section, "README.md has no section Settings"
     tables = [{}]

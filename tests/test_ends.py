@@ -19,9 +19,9 @@ from conftest import PATIENCE, Process, Run, bookmark_of, config_for, row_of, ro
 from simulator import Entry, Simulator, seeded
 
 from tap_braze_sms.braze.client import BrazeClient
-from tap_braze_sms.concurrency.cancellation import Stop
+from tap_braze_sms.concurrency.cancellation import CancelToken
 from tap_braze_sms.concurrency.scheduler import PAGES_AHEAD
-from tap_braze_sms.reading.window_reader import Reading
+from tap_braze_sms.reading.window_reader import WindowReader
 from tap_braze_sms.tap import TapBrazeSMS
 
 #: Seconds after a signal in which a run has to have ended.
@@ -97,12 +97,12 @@ def assert_completed_by_the_next(command, simulator: Simulator, config: dict, ru
 
 
 def test_who_watches_for_a_signal_still_does_when_someone_else_watched_meanwhile():
-    stop = Stop()
-    with stop.watched():
-        with stop.watched():
-            assert stop.is_watched
-        assert stop.is_watched
-    assert not stop.is_watched
+    cancel_token = CancelToken()
+    with cancel_token.cooperative():
+        with cancel_token.cooperative():
+            assert cancel_token.is_cooperative
+        assert cancel_token.is_cooperative
+    assert not cancel_token.is_cooperative
 
 
 @pytest.mark.parametrize("signum", SIGNALS)
@@ -382,16 +382,16 @@ def test_an_error_in_a_worker_ends_the_run_after_all_that_lies_before_it(simulat
 
 
 def test_a_defect_in_what_is_asked_next_ends_the_run_instead_of_leaving_all_to_wait(config, monkeypatch):
-    ask, calls = Reading.ask, []
+    next_request, calls = WindowReader.next_request, []
 
-    def break_down(self, *, ahead=False):
+    def break_down(self, *, speculative=False):
         calls.append(self)
         if len(calls) > 20:
             msg = "a defect"
             raise RuntimeError(msg)
-        return ask(self, ahead=ahead)
+        return next_request(self, speculative=speculative)
 
-    monkeypatch.setattr(Reading, "ask", break_down)
+    monkeypatch.setattr(WindowReader, "next_request", break_down)
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(RuntimeError, match="a defect"):
         TapBrazeSMS(config=config).sync_all()
@@ -399,13 +399,13 @@ def test_a_defect_in_what_is_asked_next_ends_the_run_instead_of_leaving_all_to_w
 
 
 def test_a_window_that_asks_for_nothing_more_though_it_is_not_complete_ends_the_run(config, monkeypatch):
-    ask, calls = Reading.ask, []
+    next_request, calls = WindowReader.next_request, []
 
-    def fall_silent(self, *, ahead=False):
+    def fall_silent(self, *, speculative=False):
         calls.append(self)
-        return ask(self, ahead=ahead) if len(calls) < 20 else None
+        return next_request(self, speculative=speculative) if len(calls) < 20 else None
 
-    monkeypatch.setattr(Reading, "ask", fall_silent)
+    monkeypatch.setattr(WindowReader, "next_request", fall_silent)
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(RuntimeError, match="nothing is under way, yet it is not"):
         TapBrazeSMS(config=config).sync_all()

@@ -170,7 +170,7 @@ def load(loader, runs, folder, **config):
 
 
 def files(engine):
-    """Give the queries for an engine, by name; a folder for one engine has what the other says differently."""
+    """Return the queries for an engine, by name; a folder for one engine has what the other says differently."""
     return {path.name: path for path in sorted(FOLDER.rglob("*.sql")) if path.parent.name in {"sql", engine}}
 
 

@@ -44,7 +44,7 @@ def leaves(properties, path=""):
 
 
 def of_the_sdk(name, schema):
-    """Give the Hub's form of a setting that the SDK adds."""
+    """Return the Hub's form of a setting that the SDK adds."""
     setting = {"name": name, "label": schema["title"], "description": schema["description"]}
     if "enum" in schema:
         # The Hub writes abbreviations in capitals.

@@ -12,7 +12,7 @@ from tap_braze_sms.reading import timestamps
 
 
 def key_of(entry: Entry) -> tuple[str, str]:
-    return entry.phone.lstrip("+"), timestamps.fixed(entry.detected_at)
+    return entry.phone.lstrip("+"), timestamps.format_utc(entry.detected_at)
 
 
 def keys_of(records: list[dict]) -> list[tuple[str, str]]:

@@ -29,9 +29,9 @@ LINE = re.compile(
 
 
 def numbers(line: re.Match[str]) -> list[int]:
-    """Give a line's share in per cent, records, requests, and requests left."""
-    share, whole, *counts = line.groups()
-    return [100 if whole else int(share), *map(int, counts)]
+    """Return a line's fraction in per cent, records, requests, and requests left."""
+    fraction_done, whole, *counts = line.groups()
+    return [100 if whole else int(fraction_done), *map(int, counts)]
 
 
 class Job:
@@ -39,15 +39,15 @@ class Job:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.share = 0.0
-        self.requests = 0
-        self.requests_left: int | None = None
+        self.fraction_done = 0.0
+        self.request_count = 0
+        self.requests_remaining: int | None = None
 
     def progress(self) -> Progress:
         return Progress(
             LOG,
             self,
-            share=lambda: self.share,
+            fraction_done=lambda: self.fraction_done,
             clock=lambda: self.now,
         )
 
@@ -67,7 +67,7 @@ def test_a_run_that_is_over_soon_tells_nothing(job, lines):
     with job.progress() as progress:
         for _ in range(100):
             job.now += EVERY / 101
-            progress.tell()
+            progress.report()
     assert lines() == []
 
 
@@ -75,9 +75,13 @@ def test_a_long_run_tells_how_far_it_is_every_ten_seconds(job, lines):
     with job.progress() as progress:
         for second in range(1, 36):
             job.now += 1
-            job.share, job.requests, job.requests_left = second / 40, 60 * second, 10_000 - 60 * second
+            job.fraction_done, job.request_count, job.requests_remaining = (
+                second / 40,
+                60 * second,
+                10_000 - 60 * second,
+            )
             progress.records = 1_000 * second
-            progress.tell()
+            progress.report()
     pace, rest = "requests (60 a second)", "more before the rate limit pauses"
     assert lines() == [
         f"25% read, about 30 s to go, 10000 records written, 600 {pace}, 9400 {rest}",
@@ -88,34 +92,34 @@ def test_a_long_run_tells_how_far_it_is_every_ten_seconds(job, lines):
 
 def test_where_all_is_read_and_the_loader_still_takes_it_no_end_is_promised(job):
     progress = job.progress()
-    job.now, job.share, job.requests, progress.records = job.now + 10, 1.0, 100, 30_000
+    job.now, job.fraction_done, job.request_count, progress.records = job.now + 10, 1.0, 100, 30_000
     assert str(progress) == "all read, 30000 records written, 100 requests (10 a second)"
 
 
 def test_what_is_not_known_is_not_told(job, lines):
     with job.progress() as progress:
         job.now += EVERY
-        job.share, job.requests = 0.01, 20
-        progress.tell()
+        job.fraction_done, job.request_count = 0.01, 20
+        progress.report()
     assert lines() == ["1% read, 0 records written, 20 requests (2 a second)"]
 
 
-@pytest.mark.parametrize("share, said", [(0.5, "10 s"), (0.11, "81 s"), (0.05, "3 min"), (0.02, "8 min")])
-def test_the_time_to_go_is_said_as_people_say_it(job, share, said):
+@pytest.mark.parametrize("fraction_done, said", [(0.5, "10 s"), (0.11, "81 s"), (0.05, "3 min"), (0.02, "8 min")])
+def test_the_time_to_go_is_said_as_people_say_it(job, fraction_done, said):
     progress = job.progress()
-    job.now, job.share = job.now + 10, share
+    job.now, job.fraction_done = job.now + 10, fraction_done
     assert f"% read, about {said} to go, " in str(progress)
 
 
 def test_the_time_to_go_may_be_hours(job):
     progress = job.progress()
-    job.now, job.share = job.now + 3_600, 0.25
+    job.now, job.fraction_done = job.now + 3_600, 0.25
     assert str(progress).startswith("25% read, about 3.0 h to go, ")
 
 
 def test_the_end_says_what_it_took(job):
     with job.progress() as progress:
-        job.now, job.requests = job.now + 4, 200
+        job.now, job.request_count = job.now + 4, 200
     assert progress.summary == "200 requests (50 a second), 4.0 s"
 
 
@@ -128,7 +132,7 @@ def test_what_is_over_tells_nothing_though_a_loader_is_still_waited_for(job, lin
         pass
     shown = error.getvalue()
     job.now += 100 * EVERY
-    progress.tell()
+    progress.report()
     assert (lines(), error.getvalue()) == ([], shown)
 
 
@@ -159,8 +163,8 @@ def test_numbers_looked_up_are_told_of_too(simulator, caplog, monkeypatch):
     run_here(config_for(simulator, phone_numbers=phones))
     told = [found for line in caplog.messages if (found := LINE.match(line)) and int(found[3])]
     assert told
-    for share, records, requests in (numbers(found)[:3] for found in told):
-        assert share == records / 500 * 100
+    for fraction_done, records, requests in (numbers(found)[:3] for found in told):
+        assert fraction_done == records / 500 * 100
         assert records / 50 <= requests <= 10
     assert any(
         line.startswith("Asked about 500 numbers, 0 of them on the list: 10 requests") for line in caplog.messages
@@ -182,7 +186,7 @@ def test_a_terminal_that_is_closed_does_not_end_the_run(job, monkeypatch, lines)
     with job.progress() as progress:
         for _ in range(2):
             job.now += EVERY
-            progress.tell()
+            progress.report()
     # What is left is the log, for whom it still reaches.
     assert len(lines()) == 1
 

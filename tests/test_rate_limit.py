@@ -73,7 +73,7 @@ def run(braze: Braze, share: float, *, requests: int, parallel: int, seed: int, 
         if kind == "take":
             if taken == requests:
                 continue
-            wait = budget.take(now, share)
+            wait = budget.try_acquire(now, share)
             assert 0 <= wait <= LONGEST_PAUSE
             if wait:
                 heapq.heappush(events, (now + wait, next(order), "take", None))
@@ -86,7 +86,7 @@ def run(braze: Braze, share: float, *, requests: int, parallel: int, seed: int, 
             heapq.heappush(events, (now + dice.random() * slow, next(order), "return", headers))
         else:
             answered = True
-            budget.give_back(headers, now)
+            budget.release(headers, now)
             heapq.heappush(events, (now + dice.random() * 0.01, next(order), "take", None))
     return now, early
 
@@ -131,10 +131,10 @@ def test_one_request_after_the_other_uses_the_whole_share_of_every_window(limit,
 def test_below_the_share_it_never_waits():
     braze, budget = Braze(100), Budget()
     for second in range(50):
-        assert budget.take(second, 0.5) == 0
-        budget.give_back(braze.answer(second), second)
-    assert budget.left(0.5) == 0
-    assert budget.left(0.51) == 1
+        assert budget.try_acquire(second, 0.5) == 0
+        budget.release(braze.answer(second), second)
+    assert budget.remaining(0.5) == 0
+    assert budget.remaining(0.51) == 1
     assert budget.limit == 100
 
 
@@ -142,108 +142,108 @@ def test_below_the_share_it_never_waits():
 def test_at_the_share_it_waits_for_the_reset_by_brazes_clock(skew):
     braze, budget = Braze(10, skew=skew), Budget()
     for _ in range(5):
-        assert budget.take(7.0, 0.5) == 0
-        budget.give_back(braze.answer(7.0), 7.0)
-    wait = budget.take(7.0, 0.5)
+        assert budget.try_acquire(7.0, 0.5) == 0
+        budget.release(braze.answer(7.0), 7.0)
+    wait = budget.try_acquire(7.0, 0.5)
     reset = (braze.window(7.0) + 1) * HOUR - EPOCH - skew
     assert reset <= 7.0 + wait <= reset + 1 + MARGIN
-    assert budget.take(7.0 + wait - 0.001, 0.5) > 0
-    assert budget.take(7.0 + wait, 0.5) == 0
+    assert budget.try_acquire(7.0 + wait - 0.001, 0.5) > 0
+    assert budget.try_acquire(7.0 + wait, 0.5) == 0
 
 
 @pytest.mark.parametrize("names", ["X-RateLimit-", "x-ratelimit-", "X-RATELIMIT-", "x-RateLimit-"])
 def test_headers_count_in_any_letter_case(names):
     budget = Budget()
-    budget.take(0.0, 1)
-    budget.give_back(Braze(2, names=names).answer(0.0), 0.0)
-    assert (budget.limit, budget.left(1)) == (2, 1)
+    budget.try_acquire(0.0, 1)
+    budget.release(Braze(2, names=names).answer(0.0), 0.0)
+    assert (budget.limit, budget.remaining(1)) == (2, 1)
 
 
 def test_what_other_jobs_spend_is_not_left_to_this_one():
     braze, budget = Braze(100), Budget()
-    budget.take(0.0, 0.5)
-    budget.give_back(braze.headers(0.0, remaining=3), 0.0)
-    assert [budget.take(0.0, 0.5) > 0 for _ in range(4)] == [False, False, False, True]
+    budget.try_acquire(0.0, 0.5)
+    budget.release(braze.headers(0.0, remaining=3), 0.0)
+    assert [budget.try_acquire(0.0, 0.5) > 0 for _ in range(4)] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("limit, left", [(40, 10), (10, 0), (4, 0)])
 def test_a_raised_or_lowered_limit_is_followed_within_its_window(limit, left):
     braze, budget = Braze(20), Budget()
     for _ in range(10):
-        assert budget.take(0.0, 0.5) == 0
-        budget.give_back(braze.answer(0.0), 0.0)
-    assert budget.left(0.5) == 0
+        assert budget.try_acquire(0.0, 0.5) == 0
+        budget.release(braze.answer(0.0), 0.0)
+    assert budget.remaining(0.5) == 0
     braze.limit = limit
     budget._used -= 1  # as if one had been refused the budget before
-    assert budget.take(0.0, 0.5) == 0
-    budget.give_back(braze.answer(0.0), 0.0)
-    assert budget.left(0.5) == left
+    assert budget.try_acquire(0.0, 0.5) == 0
+    budget.release(braze.answer(0.0), 0.0)
+    assert budget.remaining(0.5) == left
 
 
 def test_answers_that_overtake_each_other_do_not_give_requests_back():
     braze, budget = Braze(5), Budget()
-    assert budget.take(0.0, 1) == 0
-    budget.give_back(braze.answer(0.0), 0.0)
+    assert budget.try_acquire(0.0, 1) == 0
+    budget.release(braze.answer(0.0), 0.0)
     for _ in range(3):
-        assert budget.take(0.0, 1) == 0
+        assert budget.try_acquire(0.0, 1) == 0
     first, second, third = (braze.answer(0.0) for _ in range(3))
     for headers in (third, second, first):
-        budget.give_back(headers, 0.0)
-    assert budget.left(1) == 1
+        budget.release(headers, 0.0)
+    assert budget.remaining(1) == 1
 
 
 def test_an_answer_of_the_window_before_tells_nothing_of_this_one():
     braze, budget = Braze(4), Budget()
-    assert budget.take(HOUR - 2, 1) == 0
-    budget.give_back(braze.answer(HOUR - 2), HOUR - 2)
-    assert [budget.take(HOUR - 1, 1) for _ in range(2)] == [0, 0]
+    assert budget.try_acquire(HOUR - 2, 1) == 0
+    budget.release(braze.answer(HOUR - 2), HOUR - 2)
+    assert [budget.try_acquire(HOUR - 1, 1) for _ in range(2)] == [0, 0]
     late = braze.answer(HOUR - 1)
-    budget.give_back(braze.answer(HOUR), HOUR)
+    budget.release(braze.answer(HOUR), HOUR)
     # The one that is late may count here, too.
-    assert budget.left(1) == 2
-    budget.give_back(late, HOUR + 1)
-    assert budget.left(1) == 2
+    assert budget.remaining(1) == 2
+    budget.release(late, HOUR + 1)
+    assert budget.remaining(1) == 2
 
 
 def test_requests_that_failed_before_a_window_gave_its_first_answer_count_in_it():
     braze, budget = Braze(10), Budget()
-    budget.take(0.0, 0.5)
-    budget.give_back(braze.answer(0.0), 0.0)
+    budget.try_acquire(0.0, 0.5)
+    budget.release(braze.answer(0.0), 0.0)
     now = HOUR + 2.0
     for _ in range(3):
-        assert budget.take(now, 0.5) == 0
-        budget.give_back(None, now)
-    assert budget.take(now, 0.5) == 0
-    budget.give_back(braze.headers(now, remaining=9), now)
-    assert budget.left(0.5) == 1
+        assert budget.try_acquire(now, 0.5) == 0
+        budget.release(None, now)
+    assert budget.try_acquire(now, 0.5) == 0
+    budget.release(braze.headers(now, remaining=9), now)
+    assert budget.remaining(0.5) == 1
 
 
 def test_once_the_reset_has_come_the_whole_share_may_go_before_any_answer():
     braze, budget = Braze(10), Budget()
-    budget.take(0.0, 0.5)
-    budget.give_back(braze.headers(0.0, remaining=0), 0.0)
-    now = budget.take(0.0, 0.5)
+    budget.try_acquire(0.0, 0.5)
+    budget.release(braze.headers(0.0, remaining=0), 0.0)
+    now = budget.try_acquire(0.0, 0.5)
     assert now >= HOUR
-    assert [budget.take(now, 0.5) > 0 for _ in range(6)] == [False] * 5 + [True]
+    assert [budget.try_acquire(now, 0.5) > 0 for _ in range(6)] == [False] * 5 + [True]
 
 
 def test_a_reset_that_is_due_costs_no_more_than_the_margin():
     budget = Budget()
-    budget.take(0.0, 1)
+    budget.try_acquire(0.0, 1)
     told = {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(EPOCH)}
-    budget.give_back({**told, "Date": formatdate(EPOCH, usegmt=True)}, 0.0)
-    assert budget.take(0.0, 1) == MARGIN
+    budget.release({**told, "Date": formatdate(EPOCH, usegmt=True)}, 0.0)
+    assert budget.try_acquire(0.0, 1) == MARGIN
 
 
 @pytest.mark.parametrize("is_sliding", [True, False])
 def test_a_reset_that_moves_by_seconds_opens_no_further_share(is_sliding):
     budget, taken = Budget(), 0
-    while not budget.take(float(taken), 0.5) and taken < 100:
+    while not budget.try_acquire(float(taken), 0.5) and taken < 100:
         taken += 1
         told = {"X-RateLimit-Limit": "100", "X-RateLimit-Remaining": str(100 - taken)}
         moved = taken if is_sliding else random.Random(taken).randint(0, 1)
         reset = {"X-RateLimit-Reset": str(EPOCH + 3_000 + moved)}
-        budget.give_back({**told, **reset, "Date": formatdate(EPOCH + taken, usegmt=True)}, float(taken))
+        budget.release({**told, **reset, "Date": formatdate(EPOCH + taken, usegmt=True)}, float(taken))
     assert taken == 50
 
 
@@ -267,72 +267,72 @@ GARBAGE = [
 def test_headers_that_tell_nothing_hold_nothing_back(headers):
     budget = Budget()
     for second in range(100):
-        assert budget.take(second, 0.5) == 0
-        budget.give_back(headers, second)
-    assert budget.left(0.5) is None
+        assert budget.try_acquire(second, 0.5) == 0
+        budget.release(headers, second)
+    assert budget.remaining(0.5) is None
 
 
 @pytest.mark.parametrize("headers", [None, *GARBAGE])
 def test_headers_that_tell_nothing_change_nothing_that_is_known(headers):
     braze, budget = Braze(10), Budget()
     for _ in range(5):
-        assert budget.take(0.0, 0.5) == 0
-        budget.give_back(braze.answer(0.0), 0.0)
-        budget.give_back(headers, 0.0)
-        budget._under_way += 1
-    wait = budget.take(0.0, 0.5)
+        assert budget.try_acquire(0.0, 0.5) == 0
+        budget.release(braze.answer(0.0), 0.0)
+        budget.release(headers, 0.0)
+        budget._in_flight += 1
+    wait = budget.try_acquire(0.0, 0.5)
     assert HOUR <= wait <= HOUR + 1 + MARGIN
-    assert budget.take(wait, 0.5) == 0
+    assert budget.try_acquire(wait, 0.5) == 0
 
 
 def test_where_nothing_is_told_of_a_new_window_requests_go_on_one_by_one():
     braze, budget = Braze(4), Budget()
-    budget.take(0.0, 0.5)
-    budget.give_back(braze.answer(0.0), 0.0)
+    budget.try_acquire(0.0, 0.5)
+    budget.release(braze.answer(0.0), 0.0)
     now = HOUR + 2.0
-    assert [budget.take(now, 0.5) for _ in range(2)] == [0, 0]
+    assert [budget.try_acquire(now, 0.5) for _ in range(2)] == [0, 0]
     # The share is used, and no answer has said until when.
-    assert budget.take(now, 0.5) == MARGIN
+    assert budget.try_acquire(now, 0.5) == MARGIN
     for _ in range(20):
-        budget.give_back(None, now)
-        budget.give_back(None, now)
-        budget._under_way += 1
-        assert budget.take(now, 0.5) == MARGIN
-        budget.give_back(None, now)
-        assert budget.take(now, 0.5) == 0
-        budget._under_way += 1
+        budget.release(None, now)
+        budget.release(None, now)
+        budget._in_flight += 1
+        assert budget.try_acquire(now, 0.5) == MARGIN
+        budget.release(None, now)
+        assert budget.try_acquire(now, 0.5) == 0
+        budget._in_flight += 1
 
 
 def test_after_a_refusal_everything_waits_for_the_reset():
     braze, budget = Braze(10), Budget()
-    budget.take(0.0, 1)
-    budget.give_back(braze.headers(0.0, remaining=9), 0.0)
-    held = budget.refuse(0.0, 0.0)
+    budget.try_acquire(0.0, 1)
+    budget.release(braze.headers(0.0, remaining=9), 0.0)
+    held = budget.on_rate_limited(0.0, 0.0)
     assert HOUR <= held <= HOUR + 1 + MARGIN
-    assert budget.take(held - 1, 1) == pytest.approx(1)
-    assert budget.take(held, 1) == 0
+    assert budget.try_acquire(held - 1, 1) == pytest.approx(1)
+    assert budget.try_acquire(held, 1) == 0
 
 
 def test_after_a_refusal_that_names_a_later_time_everything_waits_for_that():
     budget = Budget()
-    budget.take(0.0, 1)
-    budget.give_back(None, 0.0)
-    assert budget.refuse(30.0, 0.0) == 30
-    assert budget.refuse(5.0, 1.0) == 29
-    assert budget.take(2.0, 1) == 28
-    assert budget.take(30.0, 1) == 0
+    budget.try_acquire(0.0, 1)
+    budget.release(None, 0.0)
+    assert budget.on_rate_limited(30.0, 0.0) == 30
+    assert budget.on_rate_limited(5.0, 1.0) == 29
+    assert budget.try_acquire(2.0, 1) == 28
+    assert budget.try_acquire(30.0, 1) == 0
 
 
 def test_threads_share_one_budget():
     braze, budget = Braze(1_000), Budget()
-    budget.take(0.0, 1)
-    budget.give_back(braze.answer(0.0), 0.0)
+    budget.try_acquire(0.0, 1)
+    budget.release(braze.answer(0.0), 0.0)
     taken: list[int] = []
 
-    def take() -> None:
-        taken.append(sum(budget.take(1.0, 0.5) == 0 for _ in range(200)))
+    def acquire() -> None:
+        taken.append(sum(budget.try_acquire(1.0, 0.5) == 0 for _ in range(200)))
 
-    threads = [threading.Thread(target=take) for _ in range(16)]
+    threads = [threading.Thread(target=acquire) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -345,8 +345,8 @@ def test_a_workspace_has_one_budget_and_another_address_or_key_another():
     assert budget_of("https://one.example", "key") is one
     assert budget_of("https://two.example", "key") is not one
     assert budget_of("https://one.example", "other") is not one
-    one.take(0.0, 1)
-    one.give_back(Braze(10).answer(0.0), 0.0)
+    one.try_acquire(0.0, 1)
+    one.release(Braze(10).answer(0.0), 0.0)
     assert budget_of("https://one.example", "key").limit == 10
 
 

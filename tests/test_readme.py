@@ -36,7 +36,7 @@ PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text())
 
 
 def blocks(language, page=None):
-    """Give the blocks in a language, of README.md or of all pages."""
+    """Return the blocks in a language, of README.md or of all pages."""
     found = [
         (path.name, re.sub(f"^{indent}", "", code, flags=re.MULTILINE))
         for path in ([page] if page else PAGES)
@@ -47,7 +47,7 @@ def blocks(language, page=None):
 
 
 def block(marker, language="shell"):
-    """Give the one block of README.md that has something in it."""
+    """Return the one block of README.md that has something in it."""
     (code,) = [param.values[0] for param in blocks(language, PAGES[0]) if marker in param.values[0]]
     return code
 
@@ -103,7 +103,7 @@ def test_links_lead_somewhere():
 
 def test_the_configuration_is_one():
     config = json.loads(block("your-rest-api-key", "json"))
-    assert settings.complete(config, settings.TAP.to_dict()) == []
+    assert settings.apply_defaults_and_validate(config, settings.TAP.to_dict()) == []
 
 
 SALT = "a salt for tests, and nothing else"
@@ -164,7 +164,7 @@ def test_plugins_to_add_fit_the_project():
         assert plugin["name"] not in known
         if parent:
             config = {"start_date": "2026-01-01", **plugin["config"]}
-            assert settings.complete(config, settings.TAP.to_dict()) == []
+            assert settings.apply_defaults_and_validate(config, settings.TAP.to_dict()) == []
             TapBrazeSMS(config=config, parse_env_config=False)
 
 

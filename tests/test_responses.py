@@ -40,51 +40,51 @@ def without(name: str) -> dict:
 
 
 def test_a_record_is_read_as_it_is_but_for_its_time():
-    assert ResponseParser().rows(body(entry())) == [(FIXED, PHONE, "deactivated")]
+    assert ResponseParser().parse_rows(body(entry())) == [(FIXED, PHONE, "deactivated")]
 
 
 @pytest.mark.parametrize("given", [without("reason"), entry(reason=None)])
 def test_a_reason_may_be_missing(given):
-    assert ResponseParser().rows(body(given)) == [(FIXED, PHONE, None)]
+    assert ResponseParser().parse_rows(body(given)) == [(FIXED, PHONE, None)]
 
 
 @pytest.mark.parametrize("reason", ["", "landline", "провайдер", "line\nbreak", "🙃"])
 def test_an_unheard_of_reason_passes_through(reason):
-    assert ResponseParser().rows(body(entry(reason=reason))) == [(FIXED, PHONE, reason)]
+    assert ResponseParser().parse_rows(body(entry(reason=reason))) == [(FIXED, PHONE, reason)]
 
 
 @pytest.mark.parametrize("phone", ["12183095514", "+12183095514", "+1 (218) 309-5514", "0"])
 def test_a_phone_keeps_its_spelling(phone):
-    assert ResponseParser().rows(body(entry(phone=phone))) == [(FIXED, phone, "deactivated")]
+    assert ResponseParser().parse_rows(body(entry(phone=phone))) == [(FIXED, phone, "deactivated")]
 
 
 def test_an_empty_list_has_no_rows():
-    assert ResponseParser().rows(body()) == []
-    assert ResponseParser().read(body(), offset=0, limit=500, dates=("2026-03-01", "2026-03-02")).count == 0
+    assert ResponseParser().parse_rows(body()) == []
+    assert ResponseParser().parse_page(body(), offset=0, limit=500, dates=("2026-03-01", "2026-03-02")).count == 0
 
 
 @pytest.mark.parametrize("answer", [{"errors": []}, {"errors": None}, {"message": None}, {"message": "success"}])
 def test_an_empty_list_may_come_with_what_says_nothing_else(answer):
-    assert ResponseParser().rows(json.dumps({"sms": []} | answer).encode()) == []
+    assert ResponseParser().parse_rows(json.dumps({"sms": []} | answer).encode()) == []
 
 
 @pytest.mark.parametrize("sms", [[], [entry()]])
 def test_an_answer_with_errors_is_none(sms):
     with pytest.raises(RetryableError):
-        ResponseParser().rows(json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode())
+        ResponseParser().parse_rows(json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode())
 
 
 def test_what_an_answer_says_beside_its_list_is_nobodys_business():
-    reader = ResponseParser()
-    assert reader.rows(json.dumps({"message": "ok", "sms": [entry()], "next": {"phone": 1}}).encode())
-    assert reader.unknown == set()
+    parser = ResponseParser()
+    assert parser.parse_rows(json.dumps({"message": "ok", "sms": [entry()], "next": {"phone": 1}}).encode())
+    assert parser.unknown == set()
 
 
 # Fields the schema does not know
 
 
 def test_every_unknown_field_is_noted_once_whenever_it_comes():
-    reader = ResponseParser()
+    parser = ResponseParser()
     pages = [
         body(entry(), entry(carrier="x"), entry()),
         body(entry(carrier="y"), entry(carrier=None)),
@@ -92,16 +92,16 @@ def test_every_unknown_field_is_noted_once_whenever_it_comes():
         body(entry(), entry(carrier="z", country={"iso": ["US"]})),
         body(entry(**{'odd "name"': 1})),
     ]
-    rows = [row for page in pages for row in reader.rows(page)]
+    rows = [row for page in pages for row in parser.parse_rows(page)]
     assert rows == [(FIXED, PHONE, "deactivated")] * 9
-    assert reader.unknown == {"carrier", "country", 'odd "name"'}
+    assert parser.unknown == {"carrier", "country", 'odd "name"'}
 
 
 def test_fields_that_never_end_are_read_all_the_same():
-    reader = ResponseParser()
+    parser = ResponseParser()
     for number in range(100):
-        assert reader.rows(body(entry(**{f"field {number}": number}))) == [(FIXED, PHONE, "deactivated")]
-    assert len(reader.unknown) > 50
+        assert parser.parse_rows(body(entry(**{f"field {number}": number}))) == [(FIXED, PHONE, "deactivated")]
+    assert len(parser.unknown) > 50
 
 
 # Records that cannot be used
@@ -130,10 +130,10 @@ def test_fields_that_never_end_are_read_all_the_same():
     ],
 )
 def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(bad, problem, unknown):
-    reader = ResponseParser()
-    reader.rows(body(entry(**unknown)))
+    parser = ResponseParser()
+    parser.parse_rows(body(entry(**unknown)))
     with pytest.raises(UnusableDataError) as raised:
-        reader.rows(body(entry(), entry(), bad, entry()), 1500)
+        parser.parse_rows(body(entry(), entry(), bad, entry()), 1500)
     assert str(raised.value).startswith(f"the record at position 1502 cannot be used: {problem}")
     assert "555" not in str(raised.value)
     assert raised.value.__context__ is raised.value.__cause__ is None
@@ -169,14 +169,14 @@ def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(b
 )
 def test_an_answer_without_a_list_is_broken_and_not_quoted(broken):
     with pytest.raises(RetryableError, match=r"^the answer is not JSON with a list `sms`$") as raised:
-        ResponseParser().rows(broken)
+        ResponseParser().parse_rows(broken)
     assert raised.value.__context__ is raised.value.__cause__ is None
 
 
 @given(keep=st.integers(0, len(body(entry(), entry(carrier="x"), entry())) - 1))
 def test_an_answer_that_is_cut_off_anywhere_is_broken(keep):
     with pytest.raises(RetryableError):
-        ResponseParser().rows(body(entry(), entry(carrier="x"), entry())[:keep])
+        ResponseParser().parse_rows(body(entry(), entry(carrier="x"), entry())[:keep])
 
 
 # Digits
@@ -207,15 +207,15 @@ def page_of(rows, *, offset=0, limit=500) -> Page:
 
 @pytest.mark.parametrize("offset", [0, DEEP])
 def test_a_page_gives_its_rows_back(offset):
-    rows = [(timestamps.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500))]
+    rows = [(timestamps.format_utc(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500))]
     page = page_of(rows, offset=offset)
     assert page.rows() == rows
     assert (page.count, page.newest, page.oldest) == (500, rows[0][0], rows[-1][0])
-    assert page.crowd == max(Counter(row[0] for row in rows).values())
+    assert page.max_ties == max(Counter(row[0] for row in rows).values())
 
 
 def test_a_page_deep_in_a_window_takes_less_than_30_bytes_a_row():
-    rows = [(timestamps.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500, days=2))]
+    rows = [(timestamps.format_utc(e.detected_at), e.phone, e.reason) for e in reversed(seeded(500, days=2))]
     deep = page_of(rows, offset=DEEP)
     assert len(deep._packed) < 30 * 500
     assert len(page_of(rows)._packed) < 70 * 500
@@ -231,12 +231,14 @@ def test_a_page_out_of_order_is_refused_without_quoting_it():
 # Pages joined
 
 
-INSTANTS = [timestamps.fixed(dt.datetime(2026, 3, 1, tzinfo=timestamps.UTC) + dt.timedelta(hours=h)) for h in range(30)]
+INSTANTS = [
+    timestamps.format_utc(dt.datetime(2026, 3, 1, tzinfo=timestamps.UTC) + dt.timedelta(hours=h)) for h in range(30)
+]
 
 
 @st.composite
 def overlapping_pages(draw) -> tuple[list[tuple], list[Page]]:
-    """Give a list, newest first, and pages that cover it in any order, overlapping as they like."""
+    """Return a list, newest first, and pages that cover it in any order, overlapping as they like."""
     chosen = draw(st.lists(st.sampled_from(INSTANTS), max_size=60))
     numbers = random.Random(draw(st.integers(0, 99))).sample(range(10**6), len(chosen))
     rows = [
@@ -288,6 +290,6 @@ def test_one_number_at_one_instant_comes_once_however_it_is_spelled():
 
 
 def test_joining_holds_a_few_pages_not_all():
-    rows = [(timestamps.fixed(e.detected_at), e.phone, e.reason) for e in reversed(seeded(5_000, days=3))]
+    rows = [(timestamps.format_utc(e.detected_at), e.phone, e.reason) for e in reversed(seeded(5_000, days=3))]
     pages = [page_of(rows[start : start + 104], offset=start) for start in range(0, 5_000, 100)]
     assert max(map(len, ascending(pages, since=""))) <= 2 * 104

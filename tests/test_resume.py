@@ -34,7 +34,7 @@ def read_again(since: str, lookback: int) -> str:
 
 
 def rows_between_states(run: Run) -> list[list[tuple]]:
-    """Give the rows emitted from each STATE to the next."""
+    """Return the rows emitted from each STATE to the next."""
     groups: list[list[tuple]] = [[]]
     for message in run.messages:
         if message["type"] == "STATE":

@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from moving_list import DAY, MovingList, assert_true_to
 
-from tap_braze_sms.concurrency.cancellation import Stop
-from tap_braze_sms.concurrency.scheduler import PAGES_AHEAD, Walk
-from tap_braze_sms.concurrency.workers import Crew
+from tap_braze_sms.concurrency.cancellation import CancelToken
+from tap_braze_sms.concurrency.scheduler import PAGES_AHEAD, WindowScheduler
+from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.windows import Planner
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 #: Where the list of the model begins.
 START = dt.datetime.combine(DAY, dt.time(), timestamps.UTC)
 
-#: Requests after which a walk over the model's lists will not end: many times what the worst of them takes.
+#: Requests after which reading the model's lists will not end: many times what the worst of them takes.
 MOST_REQUESTS = 20_000
 
 
-def walk(
+def schedule(
     moving: MovingList,
     *,
     since: dt.datetime = START,
@@ -42,7 +42,7 @@ def walk(
     page_size: int = 500,
     parallel: int = 1,
     slow_loader: bool = False,
-) -> tuple[list[Row], Walk]:
+) -> tuple[list[Row], WindowScheduler]:
     lock = threading.Lock()
 
     def fetch(dates, offset, limit, where):
@@ -51,15 +51,15 @@ def walk(
             return moving.answer(dates, offset, limit)
 
     plan = Planner(since, until, today=DAY + dt.timedelta(days=moving.days - 1), widest=window_days)
-    crew = Crew(parallel, Stop())
-    walked = Walk(plan, fetch, page_size=page_size, crew=crew)
+    pool = WorkerPool(parallel, CancelToken())
+    scheduler = WindowScheduler(plan, fetch, page_size=page_size, pool=pool)
     taken: list[Row] = []
-    for rows, _ in walked:
+    for rows, _ in scheduler:
         taken += rows
         # A loader so slow that all answers come in meanwhile, until nobody has anything to ask.
-        while slow_loader and crew._idle < crew.size:
+        while slow_loader and pool._idle < pool.size:
             time.sleep(0)
-    return taken, walked
+    return taken, scheduler
 
 
 @examples(500)
@@ -92,7 +92,7 @@ def walk(
     until=None,
     slow_loader=False,
 )
-def test_what_stayed_on_the_list_is_walked_exactly_once_and_in_order(
+def test_what_stayed_on_the_list_is_read_exactly_once_and_in_order(
     seed, records, days, instants, moves, window_days, page_size, parallel, end_included, since, until, slow_loader
 ):
     moving = MovingList(
@@ -100,7 +100,7 @@ def test_what_stayed_on_the_list_is_walked_exactly_once_and_in_order(
     )
     begin = START + dt.timedelta(days=int(days * since * 1000) / 1000)
     end = None if until is None else begin + dt.timedelta(seconds=int(days * until * 86_400))
-    rows, _ = walk(
+    rows, _ = schedule(
         moving,
         since=begin,
         until=end,
@@ -109,7 +109,7 @@ def test_what_stayed_on_the_list_is_walked_exactly_once_and_in_order(
         parallel=parallel,
         slow_loader=slow_loader,
     )
-    assert_true_to(moving, rows, since=timestamps.fixed(begin), until=timestamps.fixed(end) if end else "9")
+    assert_true_to(moving, rows, since=timestamps.format_utc(begin), until=timestamps.format_utc(end) if end else "9")
 
 
 @pytest.mark.parametrize("end_included", [False, True])
@@ -117,9 +117,9 @@ def test_what_stayed_on_the_list_is_walked_exactly_once_and_in_order(
 @pytest.mark.parametrize("days", [3, 365])
 def test_a_range_costs_at_most_a_tenth_more_requests_than_it_must(days, parallel, end_included):
     moving = MovingList(11, records=20_000, days=days, end_included=end_included)
-    rows, walked = walk(moving, parallel=parallel, page_size=100)
+    rows, scheduler = schedule(moving, parallel=parallel, page_size=100)
     assert len(rows) == 20_000
-    assert moving.requests <= 1.1 * 20_000 / 100 + walked.windows
+    assert moving.requests <= 1.1 * 20_000 / 100 + scheduler.windows
 
 
 @pytest.mark.parametrize("parallel", [1, 8, 16])
@@ -133,31 +133,31 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
             second, span = chance.randrange(days * 86_400), math.exp(chance.uniform(1, 9))
             for _ in range(min(records - len(moving.list), chance.randrange(300, 5_000))):
                 tick = min(days * 86_400_000_000 - 1, int((second + span * chance.random()) * 1e6))
-                moment = timestamps.fixed(START + dt.timedelta(microseconds=tick))
+                moment = timestamps.format_utc(START + dt.timedelta(microseconds=tick))
                 moving.list.append((-tick, (moment, f"+1212{seed}{len(moving.list):06}", None)))
         moving.list.sort()
-        rows, walked = walk(moving, parallel=parallel)
+        rows, scheduler = schedule(moving, parallel=parallel)
         assert len(rows) == records
-        over.append(moving.requests - 1.1 * math.ceil(records / 500) - walked.windows)
+        over.append(moving.requests - 1.1 * math.ceil(records / 500) - scheduler.windows)
     # By one request, and two of the lists at the most, as answers happen to come.
     assert max(over) <= 1
     assert sum(more > 0.5 for more in over) <= 2
 
 
-class CrewInRounds:
-    """A crew whose requests are all answered at once, when no more can be under way: what takes time, counted."""
+class PoolInRounds:
+    """A pool whose requests are all answered at once, when no more can be in flight: what takes time, counted."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.stop = Stop()
+        self.cancel_token = CancelToken()
         self.rounds = 0
 
     @contextlib.contextmanager
-    def at_work(self, next_task):
+    def running(self, next_task):
         self.next_task = next_task
         yield
 
-    def change(self):
+    def locked(self):
         return contextlib.nullcontext()
 
     def wait_for(self, is_so):
@@ -165,32 +165,32 @@ class CrewInRounds:
             tasks = []
             while len(tasks) < self.size and (task := self.next_task()):
                 tasks.append(task)
-            for call, take_in in tasks:
+            for call, on_done in tasks:
                 answer: Future = Future()
                 answer.set_result(call())
-                take_in(answer)
+                on_done(answer)
             self.rounds += 1
 
 
-def walk_in_rounds(moving: MovingList, size: int) -> tuple[Walk, CrewInRounds]:
+def schedule_in_rounds(moving: MovingList, size: int) -> tuple[WindowScheduler, PoolInRounds]:
     plan = Planner(START, None, today=DAY + dt.timedelta(days=moving.days - 1), widest=30)
-    crew = CrewInRounds(size)
-    return Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=500, crew=crew), crew
+    pool = PoolInRounds(size)
+    return WindowScheduler(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=500, pool=pool), pool
 
 
 @pytest.mark.parametrize("days, records, most", [(70, 30_000, 7), (100, 40_000, 8), (200, 30_000, 6)])
 def test_little_time_passes_with_threads_that_find_nothing_to_do(days, records, most):
     """The fewest possible are 4, 5 and 4; in the first ones there is no telling how much there is."""
     moving = MovingList(1, records=records, days=days)
-    walked, crew = walk_in_rounds(moving, 16)
-    assert sum(len(rows) for rows, _ in walked) == records
-    assert crew.rounds <= most
-    assert moving.requests <= 1.1 * records / 500 + walked.windows
+    scheduler, pool = schedule_in_rounds(moving, 16)
+    assert sum(len(rows) for rows, _ in scheduler) == records
+    assert pool.rounds <= most
+    assert moving.requests <= 1.1 * records / 500 + scheduler.windows
 
 
 def test_what_is_given_next_is_asked_for_before_what_lies_behind_it():
-    walked, crew = walk_in_rounds(MovingList(1, records=60_000, days=100), 4)
-    given = dict.fromkeys(crew.rounds for rows, _ in walked if rows)
+    scheduler, pool = schedule_in_rounds(MovingList(1, records=60_000, days=100), 4)
+    given = dict.fromkeys(pool.rounds for rows, _ in scheduler if rows)
     # The first window has three pages, and the others some 25 each.
     assert list(given)[:2] == [3, 10]
 
@@ -200,23 +200,23 @@ def test_what_is_given_next_is_asked_for_before_what_lies_behind_it():
 def test_nothing_is_lost_and_it_ends_however_braze_reads_the_end_date(overshoot, end_included):
     # A record each hour, one of them in the first second of each day.
     moving = MovingList(3, records=2_000, days=20, instants=20 * 24, end_included=end_included, overshoot=overshoot)
-    rows, _ = walk(moving, window_days=4, page_size=50, parallel=4)
+    rows, _ = schedule(moving, window_days=4, page_size=50, parallel=4)
     assert_true_to(moving, rows)
     assert moving.requests < 10 * 2_000 / 50
 
 
 def test_a_range_of_one_instant_and_an_empty_one_need_no_more_than_their_days():
     moving = MovingList(1, records=10)
-    assert walk(moving, since=START, until=START)[0] == []
+    assert schedule(moving, since=START, until=START)[0] == []
     assert moving.requests == 0
-    walk(moving, since=START, until=START + dt.timedelta(microseconds=1))
+    schedule(moving, since=START, until=START + dt.timedelta(microseconds=1))
     assert moving.requests == 1
 
 
 def test_quiet_stretches_take_the_widest_window():
     moving = MovingList(1, records=0, days=365)
-    _, walked = walk(moving, window_days=90)
-    assert walked.windows <= 2 + 365 // 90 + 1
+    _, scheduler = schedule(moving, window_days=90)
+    assert scheduler.windows <= 2 + 365 // 90 + 1
 
 
 def test_a_failure_is_raised_only_after_all_that_lies_before_it():
@@ -229,10 +229,10 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
         return moving.answer(dates, offset, limit)
 
     plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
-    walked = Walk(plan, fetch, page_size=500, crew=Crew(16, Stop()))
+    scheduler = WindowScheduler(plan, fetch, page_size=500, pool=WorkerPool(16, CancelToken()))
     rows: list[Row] = []
     reached: list[str] = []
-    stretches = iter(walked)
+    stretches = iter(scheduler)
 
     def read_on():
         for part, instant in stretches:
@@ -246,16 +246,20 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
     assert reached[-1] > timestamps.midnight(DAY + dt.timedelta(days=50))
 
 
-def test_no_thread_is_left_when_a_walk_ends_early():
+def test_no_thread_is_left_when_the_scheduler_is_closed_early():
     moving = MovingList(2, records=5_000, days=100)
     plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
-    walked = iter(Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, crew=Crew(16, Stop())))
-    next(walked)
-    walked.close()
-    crew = [thread for thread in threading.enumerate() if thread.name.startswith("braze-request")]
-    for thread in crew:
+    scheduler = iter(
+        WindowScheduler(
+            plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, pool=WorkerPool(16, CancelToken())
+        )
+    )
+    next(scheduler)
+    scheduler.close()
+    pool = [thread for thread in threading.enumerate() if thread.name.startswith("braze-request")]
+    for thread in pool:
         thread.join(10)
-    assert not any(thread.is_alive() for thread in crew)
+    assert not any(thread.is_alive() for thread in pool)
 
 
 def test_windows_that_wait_for_an_earlier_one_are_not_read_to_their_end():
@@ -263,8 +267,8 @@ def test_windows_that_wait_for_an_earlier_one_are_not_read_to_their_end():
     moving = MovingList(3, records=20_000, days=120)
     moving.list = [(age, row) for age, row in moving.list if row[0] >= timestamps.midnight(DAY + dt.timedelta(days=4))]
     plan = Planner(START, None, today=DAY + dt.timedelta(days=119), widest=30)
-    crew = Crew(4, Stop())
-    walked = Walk(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, crew=crew)
-    next(rows for rows, _ in walked if rows)
+    pool = WorkerPool(4, CancelToken())
+    scheduler = WindowScheduler(plan, lambda d, o, n, w: moving.answer(d, o, n), page_size=50, pool=pool)
+    next(rows for rows, _ in scheduler if rows)
     first_window = sum(row[0] < timestamps.midnight(DAY + dt.timedelta(days=32)) for row in moving.rows)
     assert moving.requests <= 1.1 * first_window / 50 + 4 * (PAGES_AHEAD + 1)

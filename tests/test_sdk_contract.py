@@ -94,7 +94,7 @@ USED = {
 
 
 def shape(function: object) -> str:
-    """Give a signature without its types."""
+    """Return a signature without its types."""
     signature = inspect.signature(function)
     bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))

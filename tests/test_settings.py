@@ -12,7 +12,7 @@ from conftest import KEY, config_for, run_here
 from simulator import Entry, seeded, spell
 
 from tap_braze_sms.braze.instances import INSTANCES, url_of
-from tap_braze_sms.settings import meant
+from tap_braze_sms.settings import parse_env_value
 from tap_braze_sms.tap import TapBrazeSMS
 
 SECRET = "5ecret-key-of-the-workspace"
@@ -173,7 +173,7 @@ def test_a_wrong_setting_stops_a_test_run_too(command, simulator, changes, expec
 
 
 def environment(**variables: object) -> dict[str, str]:
-    """Give the environment of a shell, with these settings of the tap and no others."""
+    """Return the environment of a shell, with these settings of the tap and no others."""
     shell = {name: value for name, value in os.environ.items() if not name.startswith("TAP_BRAZE_SMS_")}
     return shell | {f"TAP_BRAZE_SMS_{name.upper()}": str(value) for name, value in variables.items()}
 
@@ -276,7 +276,7 @@ def test_a_folder_that_is_gone_is_told_in_one_line(command, simulator):
     ],
 )
 def test_a_text_of_the_environment_means_what_its_setting_takes(text, kind, expected):
-    found = meant(text, [kind, "null"])
+    found = parse_env_value(text, [kind, "null"])
     assert (found, type(found)) == (expected, type(expected))
 
 

@@ -391,7 +391,7 @@ def test_the_tap_and_the_target_share_one_budget_in_one_process(simulator):
     for _ in range(3):
         target.client.remove(["+12025550100"], what="a removal")
     assert len(simulator.requests) == 7
-    assert budget_of(simulator.url, KEY).left(0.5) == 10 - 7
+    assert budget_of(simulator.url, KEY).remaining(0.5) == 10 - 7
 
 
 class TestStandard(

@@ -10,7 +10,7 @@ from moving_list import MovingList, assert_true_to
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.page import Page, Row
 from tap_braze_sms.reading.ties import Tie
-from tap_braze_sms.reading.window_reader import Reading
+from tap_braze_sms.reading.window_reader import WindowReader
 
 INSTANT = "2026-03-02T04:05:06.000000+00:00"
 NEWER, OLDER = INSTANT.replace("T04", "T05"), INSTANT.replace("T04", "T03")
@@ -28,11 +28,11 @@ def page(listed: list[Row], offset: int) -> Page:
 
 
 def tie(*passes: list[Page]) -> Tie:
-    """Give a tie that has seen these passes; none but the last may have proven it."""
+    """Return a tie that has seen these passes; none but the last may have proven it."""
     made = Tie(INSTANT, lambda moment: moment, LARGEST)
     for pages in passes:
         assert not made.proven
-        made.judge(pages)
+        made.add_pass(pages)
     return made
 
 
@@ -52,7 +52,7 @@ def moved(listed: list[Row], *moves: tuple[int, int]) -> list[Row]:
 def follow(made: Tie, listed: list[Row]) -> int:
     """Let the tie ask for passes over a list at rest until it is proven; give their number."""
     for passes in range(1, 20):
-        made.judge([page(listed, offset) for offset, _ in made.asks()])
+        made.add_pass([page(listed, offset) for offset, _ in made.requests()])
         if made.proven:
             return passes
     pytest.fail("never proven")
@@ -70,7 +70,7 @@ def test_a_number_detected_twice_within_the_instant_is_two_records():
     listed = rows(20)
     listed[7] = (INSTANT.replace("06.0", "06.5"), *listed[2][1:])
     made = Tie(INSTANT[: timestamps.SECOND], lambda moment: moment[: timestamps.SECOND], LARGEST)
-    made.judge(a_pass(*[listed] * 4))
+    made.add_pass(a_pass(*[listed] * 4))
     assert made.proven
 
 
@@ -167,11 +167,11 @@ def test_an_instant_of_which_only_the_middle_was_seen_is_found_whole(seen):
 def test_a_pass_asks_for_the_whole_stretch_and_hardly_anything_twice():
     listed = rows(3, moment=NEWER) + rows(400) + rows(5, moment=OLDER)
     made = Tie(INSTANT, lambda moment: moment, 100)
-    made.judge([Page.of(listed[offset : offset + 100], offset=offset, limit=100) for offset in range(0, 408, 90)])
-    asks = made.asks()
-    asked = {offset + place for offset, limit in asks for place in range(limit)}
+    made.add_pass([Page.of(listed[offset : offset + 100], offset=offset, limit=100) for offset in range(0, 408, 90)])
+    requests = made.requests()
+    asked = {offset + place for offset, limit in requests for place in range(limit)}
     assert asked >= set(range(408))
-    assert len(asks) <= 5
+    assert len(requests) <= 5
 
 
 def test_a_pass_sees_both_ends_though_some_arrive_or_leave_before_it():
@@ -185,11 +185,11 @@ def test_a_pass_sees_both_ends_though_some_arrive_or_leave_before_it():
 @pytest.mark.parametrize("leaving", [1, 5, 20])
 def test_an_instant_that_thousands_share_is_read_truly_while_many_leave_between_two_answers(leaving):
     moving = MovingList(1, records=5_000, instants=1)
-    reading = Reading(moving.window, page_size=500)
-    while not reading.done:
-        ask = reading.ask()
+    reader = WindowReader(moving.window, page_size=500)
+    while not reader.done:
+        request = reader.next_request()
         for _ in range(leaving):
             moving.remove()
-        reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
-    assert_true_to(moving, [row for rows in reading.rows() for row in rows])
+        reader.add_page(request, moving.answer(reader.dates, request.offset, request.limit))
+    assert_true_to(moving, [row for rows in reader.rows() for row in rows])
     assert moving.requests <= 6 * 5_000 / 500

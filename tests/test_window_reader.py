@@ -17,37 +17,39 @@ from moving_list import DAY, MovingList, assert_true_to
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableDataError
 from tap_braze_sms.reading.page import Page, Row
-from tap_braze_sms.reading.window_reader import MOST_ATTEMPTS, Ask, Reading
+from tap_braze_sms.reading.window_reader import MOST_ATTEMPTS, PageRequest, WindowReader
 from tap_braze_sms.reading.windows import Window
 
-#: Requests after which a reading of the model's lists will not end: many times what the worst of them takes.
+#: Requests after which a reader of the model's lists will not end: many times what the worst of them takes.
 MOST_REQUESTS = 20_000
 
 
 def read(
     moving: MovingList, *, page_size: int = 500, parallel: int = 1, seed: int = 0, **options
-) -> tuple[Reading, list[Row]]:
+) -> tuple[WindowReader, list[Row]]:
     """Read the window of a list, answers coming in any order."""
     order = random.Random(seed)
-    reading = Reading(options.pop("window", moving.window), page_size=page_size, **options)
-    asked: list[Ask] = []
-    answered: list[tuple[Ask, Page]] = []
-    while not reading.done:
-        while len(asked) + len(answered) < parallel and (ask := reading.ask() or reading.ask(ahead=True)):
-            asked.append(ask)
+    reader = WindowReader(options.pop("window", moving.window), page_size=page_size, **options)
+    asked: list[PageRequest] = []
+    answered: list[tuple[PageRequest, Page]] = []
+    while not reader.done:
+        while len(asked) + len(answered) < parallel and (
+            request := reader.next_request() or reader.next_request(speculative=True)
+        ):
+            asked.append(request)
         assert asked or answered, "nothing under way, and not done"
         assert moving.requests < MOST_REQUESTS, "no end"
         if asked and (not answered or order.random() < 0.6):
-            ask = asked.pop(order.randrange(len(asked)))
-            answered.append((ask, moving.answer(reading.dates, ask.offset, ask.limit)))
+            request = asked.pop(order.randrange(len(asked)))
+            answered.append((request, moving.answer(reader.dates, request.offset, request.limit)))
         else:
-            reading.receive(*answered.pop(order.randrange(len(answered))))
-    return reading, [row for rows in reading.rows() for row in rows]
+            reader.add_page(*answered.pop(order.randrange(len(answered))))
+    return reader, [row for rows in reader.rows() for row in rows]
 
 
-def page_of(listed: list[Row], ask: Ask) -> Page:
+def page_of(listed: list[Row], request: PageRequest) -> Page:
     """Answer from a list as it stands, newest first."""
-    return Page.of(listed[ask.offset : ask.offset + ask.limit], offset=ask.offset, limit=ask.limit)
+    return Page.of(listed[request.offset : request.offset + request.limit], offset=request.offset, limit=request.limit)
 
 
 @examples(1500)
@@ -136,14 +138,14 @@ def test_a_removal_among_records_that_hide_their_microseconds_is_noticed():
     # In descending order of microseconds; every third record shows whole seconds only.
     hidden = [0 if number % 3 == 0 else 990_000 - 10_000 * number for number in range(40)]
     listed = [(f"2026-03-02T04:05:06.{part:06}+00:00", f"+1212555{n:04}", None) for n, part in enumerate(hidden)]
-    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=10)
-    while not reading.done:
-        ask = reading.ask()
-        page = page_of(listed, ask)
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=10)
+    while not reader.done:
+        request = reader.next_request()
+        page = page_of(listed, request)
         if len(listed) == 40:
             del listed[:5]
-        reading.receive(ask, page)
-    assert set(listed) <= {row for rows in reading.rows() for row in rows}
+        reader.add_page(request, page)
+    assert set(listed) <= {row for rows in reader.rows() for row in rows}
 
 
 @examples(300)
@@ -192,13 +194,13 @@ def test_a_tie_larger_than_a_page_is_read_while_others_arrive_with_each_answer()
     listed = [(timestamps.midnight(DAY)[:11] + "04:05:06.000000+00:00", f"+1212555{n:04}", None) for n in range(600)]
     newest = listed[0][0].replace("T04", "T05")
     arrived: list[Row] = [(newest, f"+1414555{n:04}", None) for n in range(30)]
-    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
-    while not reading.done:
-        ask = reading.ask()
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
+    while not reader.done:
+        request = reader.next_request()
         now = arrived[::-1] + listed
-        reading.receive(ask, page_of(now, ask))
+        reader.add_page(request, page_of(now, request))
         arrived.append((newest, f"+1313555{len(arrived):04}", None))
-    assert set(listed) <= {row for rows in reading.rows() for row in rows}
+    assert set(listed) <= {row for rows in reader.rows() for row in rows}
 
 
 def test_a_list_in_another_order_stops_the_run():
@@ -231,13 +233,13 @@ def test_a_list_that_never_comes_to_rest_ends_the_run_after_a_while_and_names_th
 def test_a_record_at_the_first_wanted_instant_is_not_lost_when_those_before_it_leave():
     midnight = timestamps.midnight(DAY)
     listed = [(midnight, f"+1212555000{number}", None) for number in range(3)]
-    reading = Reading(Window(DAY, 1, midnight, None), page_size=2)
-    while not reading.done:
-        ask = reading.ask()
-        page = page_of(listed, ask)
+    reader = WindowReader(Window(DAY, 1, midnight, None), page_size=2)
+    while not reader.done:
+        request = reader.next_request()
+        page = page_of(listed, request)
         listed = listed[-1:]
-        reading.receive(ask, page)
-    assert set(listed) <= {row for rows in reading.rows() for row in rows}
+        reader.add_page(request, page)
+    assert set(listed) <= {row for rows in reader.rows() for row in rows}
 
 
 @pytest.mark.parametrize("page_size", [50, 100, 500])
@@ -259,28 +261,30 @@ def test_records_of_one_instant_cost_few_requests_more(together):
 
 def test_guesses_at_how_far_a_list_goes_are_made_one_after_the_other():
     moving = MovingList(4, records=5_000)
-    reading = Reading(moving.window, page_size=100)
-    asked: list[Ask] = []
+    reader = WindowReader(moving.window, page_size=100)
+    asked: list[PageRequest] = []
     guesses = 0
-    while not reading.done:
-        while (ask := reading.ask()) is not None:
-            asked.append(ask)
-        if (ask := reading.ask(ahead=True)) is not None:
-            asked.append(ask)
+    while not reader.done:
+        while (request := reader.next_request()) is not None:
+            asked.append(request)
+        if (request := reader.next_request(speculative=True)) is not None:
+            asked.append(request)
             guesses += 1
-            assert reading.ask(ahead=True) is None
+            assert reader.next_request(speculative=True) is None
         else:
             deepest = asked.pop()
-            reading.receive(deepest, moving.answer(reading.dates, deepest.offset, deepest.limit))
+            reader.add_page(deepest, moving.answer(reader.dates, deepest.offset, deepest.limit))
     assert guesses >= 3
 
 
-def rounds_of(reading: Reading, answer) -> int:
+def rounds_of(reader: WindowReader, answer) -> int:
     """Read with sixteen requests under way, each answered when all of them are; return how often."""
     rounds = 0
-    while asked := list(itertools.takewhile(bool, (reading.ask(ahead=True) or reading.ask() for _ in range(16)))):
-        for ask in asked:
-            reading.receive(ask, answer(ask))
+    while asked := list(
+        itertools.takewhile(bool, (reader.next_request(speculative=True) or reader.next_request() for _ in range(16)))
+    ):
+        for request in asked:
+            reader.add_page(request, answer(request))
         rounds += 1
     return rounds
 
@@ -288,9 +292,9 @@ def rounds_of(reading: Reading, answer) -> int:
 @pytest.mark.parametrize("days, records, most", [(1, 10_000, 8), (1, 60_000, 15), (30, 10_000, 6), (30, 60_000, 12)])
 def test_a_large_window_is_not_read_page_after_page(days, records, most):
     moving = MovingList(6, records=records, days=days)
-    reading = Reading(moving.window, page_size=500)
-    rounds = rounds_of(reading, lambda ask: moving.answer(reading.dates, ask.offset, ask.limit))
-    assert reading.done
+    reader = WindowReader(moving.window, page_size=500)
+    rounds = rounds_of(reader, lambda request: moving.answer(reader.dates, request.offset, request.limit))
+    assert reader.done
     assert moving.requests <= 1.1 * records / 500 + 1
     assert rounds <= most
 
@@ -298,16 +302,16 @@ def test_a_large_window_is_not_read_page_after_page(days, records, most):
 @pytest.mark.parametrize("tied", [1_000, 3_000, 7_000, 12_000])
 def test_between_pages_asked_for_ahead_lie_no_more_than_are_needed(tied):
     """Ties make pages overlap by more, but not those that were asked for before ties were met."""
-    start = timestamps.moment(timestamps.midnight(DAY))
+    start = timestamps.parse(timestamps.midnight(DAY))
     at = [start + dt.timedelta(seconds=100 * (n if n > 20_000 - tied else n - n % 3)) for n in range(20_000, 0, -1)]
-    rows = [(timestamps.fixed(moment), f"+1212555{n:05}", None) for n, moment in enumerate(at)]
-    reading = Reading(Window(DAY, 30, timestamps.midnight(DAY), None), page_size=500)
+    rows = [(timestamps.format_utc(moment), f"+1212555{n:05}", None) for n, moment in enumerate(at)]
+    reader = WindowReader(Window(DAY, 30, timestamps.midnight(DAY), None), page_size=500)
     full = 0
-    while ask := reading.ask(ahead=True) or reading.ask():
-        page = page_of(rows, ask)
+    while request := reader.next_request(speculative=True) or reader.next_request():
+        page = page_of(rows, request)
         full += page.count == 500
-        reading.receive(ask, page)
-    assert reading.done
+        reader.add_page(request, page)
+    assert reader.done
     # By five records, one more than where there are no ties.
     assert full <= 20_000 // 495
 
@@ -315,19 +319,19 @@ def test_between_pages_asked_for_ahead_lie_no_more_than_are_needed(tied):
 @pytest.mark.parametrize("records", range(600, 12_000, 700))
 def test_half_an_hour_of_many_records_costs_two_requests_more_at_most(records):
     """It could have gone on for the rest of its day."""
-    last = timestamps.moment(timestamps.midnight(DAY)) + dt.timedelta(hours=4)
+    last = timestamps.parse(timestamps.midnight(DAY)) + dt.timedelta(hours=4)
     moments = (last - dt.timedelta(minutes=30 * n / records) for n in range(records))
-    rows = [(timestamps.fixed(moment), "+12125550100", None) for moment in moments]
+    rows = [(timestamps.format_utc(moment), "+12125550100", None) for moment in moments]
     requests = 0
 
-    def answer(ask: Ask) -> Page:
+    def answer(request: PageRequest) -> Page:
         nonlocal requests
         requests += 1
-        return page_of(rows, ask)
+        return page_of(rows, request)
 
-    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
-    rounds_of(reading, answer)
-    assert reading.done
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
+    rounds_of(reader, answer)
+    assert reader.done
     assert requests <= math.ceil(records / 496) + 2
 
 
@@ -335,39 +339,39 @@ def test_half_an_hour_of_many_records_costs_two_requests_more_at_most(records):
 def test_how_far_a_burst_goes_is_found_out_in_few_requests(records):
     """Nothing tells before: its end is looked for as in a book, and each page on the way is needed."""
     rows = [(f"2026-03-02T04:05:{n / 1_000:09.6f}+00:00", f"+1212555{n:04}", None) for n in range(10 * records)]
-    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=10)
-    asked: deque[Ask] = deque()
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=10)
+    asked: deque[PageRequest] = deque()
     requests = 0
-    while not reading.done:
-        while ask := (len(asked) < 16 and reading.ask(ahead=True)) or reading.ask():
-            asked.append(ask)
+    while not reader.done:
+        while request := (len(asked) < 16 and reader.next_request(speculative=True)) or reader.next_request():
+            asked.append(request)
             requests += 1
-        ask = asked.popleft()
-        reading.receive(ask, page_of(rows[::-1], ask))
-    assert [row for part in reading.rows() for row in part] == rows
+        request = asked.popleft()
+        reader.add_page(request, page_of(rows[::-1], request))
+    assert [row for part in reader.rows() for row in part] == rows
     # Pages of ten overlap by two.
     assert requests <= records * 10 / 8 + 2 * math.log2(records + 1) + 2
 
 
 def test_a_list_that_empties_while_it_is_read_is_done_at_once():
     moving = MovingList(4, records=2)
-    reading = Reading(moving.window, page_size=2)
-    while not reading.done:
-        ask = reading.ask()
-        reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
+    reader = WindowReader(moving.window, page_size=2)
+    while not reader.done:
+        request = reader.next_request()
+        reader.add_page(request, moving.answer(reader.dates, request.offset, request.limit))
         moving.list.clear()
     assert moving.requests <= 3
 
 
 def test_the_share_that_is_read_grows_with_what_is_read():
     moving = MovingList(4, records=5_000, days=4)
-    reading = Reading(moving.window, page_size=500)
-    assert reading.share == 0
-    while not reading.done:
-        ask = reading.ask()
-        reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
-        assert reading.share == pytest.approx(min(1, moving.requests / 10), abs=0.05)
-    assert reading.share == 1
+    reader = WindowReader(moving.window, page_size=500)
+    assert reader.fraction_done == 0
+    while not reader.done:
+        request = reader.next_request()
+        reader.add_page(request, moving.answer(reader.dates, request.offset, request.limit))
+        assert reader.fraction_done == pytest.approx(min(1, moving.requests / 10), abs=0.05)
+    assert reader.fraction_done == 1
 
 
 def test_reading_stops_where_the_wanted_instants_begin():
@@ -389,24 +393,24 @@ def test_a_carriers_list_imported_at_one_instant_costs_no_second_reading():
 def test_the_end_is_kept_out_of_the_window_however_braze_counts_it():
     moving = MovingList(9, records=400, days=3, end_included=True)
     window = Window(DAY, 2, timestamps.midnight(DAY), timestamps.midnight(DAY.replace(day=4)))
-    reading, rows = read(moving, window=window)
-    assert reading.end_included
+    reader, rows = read(moving, window=window)
+    assert reader.found_end_inclusive
     assert_true_to(moving, rows, since=window.since, until=window.until)
 
 
 def read_while_it_changes_at_once(moving: MovingList, change) -> list[Row]:
     """Read a list that changes after most of it is read."""
-    reading = Reading(moving.window, page_size=500)
-    while not reading.done:
-        ask = reading.ask()
+    reader = WindowReader(moving.window, page_size=500)
+    while not reader.done:
+        request = reader.next_request()
         if moving.requests == 45:
             change()
-        reading.receive(ask, moving.answer(reading.dates, ask.offset, ask.limit))
-    return [row for rows in reading.rows() for row in rows]
+        reader.add_page(request, moving.answer(reader.dates, request.offset, request.limit))
+    return [row for rows in reader.rows() for row in rows]
 
 
 @pytest.mark.parametrize(
-    "moment, records, allowed_for, included",
+    "moment, records, assumed, included",
     [
         ("2026-03-03T00:00:00.789000+00:00", 10, False, False),
         ("2026-03-03T11:59:59.999999+00:00", 10, False, False),
@@ -417,12 +421,12 @@ def read_while_it_changes_at_once(moving: MovingList, change) -> list[Row]:
         ("2026-03-04T12:00:00.000000+00:00", 10, False, False),
     ],
 )
-def test_only_what_lies_well_behind_the_end_shows_that_braze_counts_that_day_in(moment, records, allowed_for, included):
-    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=20, end_included=allowed_for)
-    ask = reading.ask()
+def test_only_what_lies_well_behind_the_end_shows_that_braze_counts_that_day_in(moment, records, assumed, included):
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=20, assume_end_inclusive=assumed)
+    request = reader.next_request()
     rows = [(moment, f"+121255501{number:02}", None) for number in range(records)]
-    reading.receive(ask, Page.of(rows, offset=ask.offset, limit=ask.limit))
-    assert reading.end_included == included
+    reader.add_page(request, Page.of(rows, offset=request.offset, limit=request.limit))
+    assert reader.found_end_inclusive == included
 
 
 @pytest.mark.parametrize("removed", [1_000, 4_800, 20_000])
@@ -459,27 +463,27 @@ def test_a_large_import_is_read_truly_though_thousands_arrive_and_answers_come_l
     before += [row(3_600, f"+1999{n:07}") for n in range(2_000)]  # more at one instant than any page
     listed = list(before)
 
-    def answer(ask):
-        return page_of(listed, ask)
+    def answer(request):
+        return page_of(listed, request)
 
-    reading = Reading(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
-    under_way: list[Ask] = []
-    late: list[Ask] = []
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), page_size=500)
+    under_way: list[PageRequest] = []
+    late: list[PageRequest] = []
     while True:
-        while len(under_way) < 8 and (ask := reading.ask() or reading.ask(ahead=True)):
-            under_way.append(ask)
+        while len(under_way) < 8 and (request := reader.next_request() or reader.next_request(speculative=True)):
+            under_way.append(request)
         if not under_way:
             break
-        ask = under_way.pop(0)
-        if ask.offset in {992, 1984}:
-            late.append(ask)
+        request = under_way.pop(0)
+        if request.offset in {992, 1984}:
+            late.append(request)
         else:
-            reading.receive(ask, answer(ask))
+            reader.add_page(request, answer(request))
     listed[:0] = [row(60_000 - n, f"+1555{n:07}") for n in range(3_000)]
     assert late
-    for ask in late:
-        reading.receive(ask, answer(ask))
-    while not reading.done:
-        ask = reading.ask()
-        reading.receive(ask, answer(ask))
-    assert set(before) <= {row for rows in reading.rows() for row in rows}
+    for request in late:
+        reader.add_page(request, answer(request))
+    while not reader.done:
+        request = reader.next_request()
+        reader.add_page(request, answer(request))
+    assert set(before) <= {row for rows in reader.rows() for row in rows}

@@ -20,20 +20,20 @@ YESTERDAY, TOMORROW = TODAY - dt.timedelta(days=1), TODAY + dt.timedelta(days=1)
 LONG_AGO = NOON - dt.timedelta(days=1_000)
 
 
-def windows_of(planner: Planner, *, per_day: float = 0.0) -> list[Window]:
+def windows_of(planner: Planner, *, density: float = 0.0) -> list[Window]:
     """Take all windows of a plan, each with as many records a day."""
     windows = []
     while (window := planner.next()) is not None:
         windows.append(window)
-        planner.learn(window, round(per_day * window.days))
+        planner.learn(window, round(density * window.days))
     return windows
 
 
-def second_of(*, per_day: float, widest: int = 366) -> Window:
-    """Give the window planned when the first is known to have held so many records a day."""
+def second_of(*, density: float, widest: int = 366) -> Window:
+    """Return the window planned when the first is known to have held so many records a day."""
     planner = Planner(LONG_AGO, None, today=TODAY, widest=widest)
     first = planner.next()
-    planner.learn(first, round(per_day * first.days))
+    planner.learn(first, round(density * first.days))
     return planner.next()
 
 
@@ -41,12 +41,12 @@ def second_of(*, per_day: float, widest: int = 366) -> Window:
     since=st.datetimes(dt.datetime(2024, 1, 1), dt.datetime(2026, 3, 4), timezones=st.timezones()),  # noqa: DTZ001
     span=st.none() | st.timedeltas(dt.timedelta(0), dt.timedelta(days=900)),
     widest=st.integers(1, 366),
-    per_day=st.sampled_from([0.0, 0.01, 3.0, 700.0, 13_000.0, 1e6]),
+    density=st.sampled_from([0.0, 0.01, 3.0, 700.0, 13_000.0, 1e6]),
 )
-def test_windows_touch_and_keep_every_wanted_instant_once(since, span, widest, per_day):
+def test_windows_touch_and_keep_every_wanted_instant_once(since, span, widest, density):
     until = None if span is None else since.astimezone(timestamps.UTC) + span
     planner = Planner(since, until, today=TODAY, widest=widest)
-    windows = windows_of(planner, per_day=per_day)
+    windows = windows_of(planner, density=density)
     assert planner.days == sum(window.days for window in windows)
     begin = since.astimezone(timestamps.UTC)
     last = TODAY if until is None else min(TODAY, (until - dt.timedelta(microseconds=1)).date())
@@ -55,8 +55,8 @@ def test_windows_touch_and_keep_every_wanted_instant_once(since, span, widest, p
         return
     assert windows[0].first == begin.date()
     assert windows[-1].last == last
-    assert windows[0].since == timestamps.fixed(begin)
-    assert windows[-1].until == (None if until is None else timestamps.fixed(until))
+    assert windows[0].since == timestamps.format_utc(begin)
+    assert windows[-1].until == (None if until is None else timestamps.format_utc(until))
     for window, following in itertools.pairwise(windows):
         assert following.first == window.last + dt.timedelta(days=1)
         assert window.until == following.since == timestamps.midnight(following.first)
@@ -65,7 +65,9 @@ def test_windows_touch_and_keep_every_wanted_instant_once(since, span, widest, p
 
 
 def test_the_last_window_keeps_what_braze_dates_into_its_tomorrow():
-    assert windows_of(Planner(NOON, None, today=TODAY, widest=30)) == [Window(TODAY, 1, timestamps.fixed(NOON), None)]
+    assert windows_of(Planner(NOON, None, today=TODAY, widest=30)) == [
+        Window(TODAY, 1, timestamps.format_utc(NOON), None)
+    ]
 
 
 def test_an_end_after_today_asks_for_nothing_after_today():
@@ -122,17 +124,17 @@ def test_the_first_window_holds_a_bookmark_of_yesterday_and_today():
     assert Planner(LONG_AGO, None, today=TODAY, widest=30).next().days == FIRST_DAYS
 
 
-@pytest.mark.parametrize("per_day, days", [(0, 30), (100, 30), (WINDOW_RECORDS / 4, 4), (WINDOW_RECORDS / 2 + 1, 1)])
-def test_a_window_is_as_wide_as_its_records_fit(per_day, days):
-    assert second_of(per_day=per_day, widest=30).days == days
+@pytest.mark.parametrize("density, days", [(0, 30), (100, 30), (WINDOW_RECORDS / 4, 4), (WINDOW_RECORDS / 2 + 1, 1)])
+def test_a_window_is_as_wide_as_its_records_fit(density, days):
+    assert second_of(density=density, widest=30).days == days
 
 
 def test_one_record_in_a_window_does_not_narrow_the_next():
-    assert second_of(per_day=0.5).days == 366
+    assert second_of(density=0.5).days == 366
 
 
 def test_the_busiest_day_is_still_a_window():
-    assert second_of(per_day=WINDOW_RECORDS * 80).days == 1
+    assert second_of(density=WINDOW_RECORDS * 80).days == 1
 
 
 def test_width_follows_the_window_read_last():
@@ -146,7 +148,7 @@ def test_width_follows_the_window_read_last():
 
 
 @pytest.mark.parametrize(
-    "days, end_included, dates",
+    "days, assume_end_inclusive, dates",
     [
         (1, False, ("2026-03-02", "2026-03-03")),
         (3, False, ("2026-03-02", "2026-03-05")),
@@ -156,9 +158,9 @@ def test_width_follows_the_window_read_last():
         (3, True, ("2026-03-02", "2026-03-04")),
     ],
 )
-def test_a_window_asks_for_its_days_however_braze_counts_the_end(days, end_included, dates):
+def test_a_window_asks_for_its_days_however_braze_counts_the_end(days, assume_end_inclusive, dates):
     window = Window(TODAY, days, timestamps.midnight(TODAY), None)
-    assert window.dates(end_included=end_included) == dates
+    assert window.dates(assume_end_inclusive=assume_end_inclusive) == dates
 
 
 def test_a_window_names_its_first_and_last_day():

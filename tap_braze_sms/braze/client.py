@@ -22,8 +22,8 @@ from requests.models import REDIRECT_STATI
 from typing_extensions import override
 
 from tap_braze_sms.braze.instances import url_of
-from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE, MARGIN, budget_of, sent
-from tap_braze_sms.concurrency.cancellation import AFTERWARDS
+from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE, MARGIN, budget_of, server_time
+from tap_braze_sms.concurrency.cancellation import RESUME_HINT
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import ReadingError, RetryableError, UnusableDataError
 
@@ -31,14 +31,14 @@ if t.TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
-    from tap_braze_sms.concurrency.cancellation import Stop
+    from tap_braze_sms.concurrency.cancellation import CancelToken
 
 T = t.TypeVar("T")
 
 LIST_PATH = "/sms/invalid_phone_numbers"
 REMOVE_PATH = "/sms/invalid_phone_numbers/remove"
 
-#: Most records Braze gives in one answer, and most numbers it takes in one removal.
+#: Most records Braze returns in one answer, and most numbers it takes in one removal.
 LARGEST_PAGE, LARGEST_REMOVAL = 500, 50
 
 #: Seconds of the waits between tries: 0.5, 2, 8, 32, then 90, each drawn from zero up.
@@ -100,25 +100,26 @@ class _BearerAuth(AuthBase):
 
 
 class BrazeClient:
-    """Makes requests within a budget, again where that may help. Thread-safe."""
+    """Makes requests within a budget, again where that may help. Thread-safe.
 
-    def __init__(self, config: Mapping[str, t.Any], *, stop: Stop, logger: logging.Logger, user_agent: str) -> None:
-        """Prepare a client.
+    Args:
+        config: Validated settings.
+        cancel_token: Ends every wait when it is set.
+        logger: Takes retries and pauses.
+        user_agent: Names this program to Braze.
+    """
 
-        Args:
-            config: Validated settings.
-            stop: Ends every wait when it is set.
-            logger: Takes retries and pauses.
-            user_agent: Names this program to Braze.
-        """
-        self.requests = 0
+    def __init__(
+        self, config: Mapping[str, t.Any], *, cancel_token: CancelToken, logger: logging.Logger, user_agent: str
+    ) -> None:
+        self.request_count = 0
         #: Seconds by which our clock is ahead of Braze's, by the quickest answer; infinite before the first.
-        self.clock_lead = math.inf
+        self.clock_skew = math.inf
         self._config = config
         self._url = url_of(config)
         self._host = urlsplit(self._url).netloc
         self._budget = budget_of(self._url, config["api_key"])
-        self._stop = stop
+        self._cancel_token = cancel_token
         self._logger = logger
         self._paused_until = 0.0
         self._session = requests.Session()
@@ -133,9 +134,9 @@ class BrazeClient:
         self._session.mount(self._url, HTTPAdapter(pool_maxsize=config.get("max_parallel_requests", 1)))
 
     @property
-    def requests_left(self) -> int | None:
+    def requests_remaining(self) -> int | None:
         """Requests that this plugin may still make before the rate limit's reset; None: not known yet."""
-        return self._budget.left(self._config["rate_limit_share"])
+        return self._budget.remaining(self._config["rate_limit_share"])
 
     def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str) -> T:
         """Ask for the list.
@@ -159,13 +160,13 @@ class BrazeClient:
         body = {"phone_numbers": list(phones)}
         self._perform(functools.partial(self._session.post, self._url + REMOVE_PATH, json=body), _check_success, what)
 
-    def _perform(self, ask: Callable[..., requests.Response], read: Callable[[bytes], T], what: str) -> T:
+    def _perform(self, send: Callable[..., requests.Response], read: Callable[[bytes], T], what: str) -> T:
         attempts = self._config["max_attempts"]
         waits = backoff.expo(base=WAIT_BASE, factor=FIRST_WAIT, max_value=LONGEST_WAIT)
         next(waits)  # primes the generator
         for attempt in range(1, attempts + 1):
             try:
-                return read(self._try(ask))
+                return read(self._try(send))
             except RetryableError as error:
                 failure = error
             except (UnusableDataError, RequestRefusedError) as error:
@@ -178,25 +179,27 @@ class BrazeClient:
                     # minute however the dice fall.
                     wait = backoff.full_jitter(wait)
                 wait = max(wait, failure.wait)
-                told = f"{failure}; trying again in {timestamps.duration(wait)} (try {attempt + 1} of {attempts})"
-                self._logger.warning("%s: %s", what, told)
-                self._stop.wait(wait)
+                notice = (
+                    f"{failure}; trying again in {timestamps.format_duration(wait)} (try {attempt + 1} of {attempts})"
+                )
+                self._logger.warning("%s: %s", what, notice)
+                self._cancel_token.wait(wait)
         # Raised outside the handler, so that no library's message, which can quote the
         # query, comes along as context.
         often = f", {attempts} times in a row" if attempts > 1 else ""
-        msg = f"{what}: {failure}{often}; {AFTERWARDS}"
+        msg = f"{what}: {failure}{often}; {RESUME_HINT}"
         raise RequestRefusedError(msg)
 
-    def _try(self, ask: Callable[..., requests.Response]) -> bytes:
-        """Give the body of a success."""
+    def _try(self, send: Callable[..., requests.Response]) -> bytes:
+        """Return the body of a success."""
         self._wait_for_budget()
-        self.requests += 1
+        self.request_count += 1
         headers = None
         try:
             # A redirect would carry the key to an address nobody configured.
-            response = ask(timeout=self._config["request_timeout"], allow_redirects=False, **self._settings)
+            response = send(timeout=self._config["request_timeout"], allow_redirects=False, **self._settings)
             headers = response.headers
-            self.clock_lead = min(self.clock_lead, time.time() - sent(headers))
+            self.clock_skew = min(self.clock_skew, time.time() - server_time(headers))
         except requests.Timeout:
             problem = f"no answer within {self._config['request_timeout']:g} s"
             raise RetryableError(problem) from None
@@ -208,13 +211,13 @@ class BrazeClient:
             problem = f"the connection to {self._host} failed ({cause})"
             raise RetryableError(problem) from None
         finally:
-            self._budget.give_back(headers, time.monotonic())
+            self._budget.release(headers, time.monotonic())
         status = response.status_code
         if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
             return response.content
         wait = _retry_after(headers)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
-            wait = self._budget.refuse(wait, time.monotonic())
+            wait = self._budget.on_rate_limited(wait, time.monotonic())
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
             problem = f"{_PASSING.get(status, 'Braze had an error')} ({status})"
             raise RetryableError(problem, wait)
@@ -225,7 +228,7 @@ class BrazeClient:
         raise RequestRefusedError(msg)
 
     def _error_text(self, response: requests.Response) -> str:
-        """Give Braze's own words, without anything personal or secret they echo."""
+        """Return Braze's own words, without anything personal or secret they echo."""
         try:
             body = response.json()
             errors = body.get("errors") or []
@@ -238,7 +241,7 @@ class BrazeClient:
 
     def _wait_for_budget(self) -> None:
         share = self._config["rate_limit_share"]
-        while (wait := self._budget.take(now := time.monotonic(), share)) > 0:
+        while (wait := self._budget.try_acquire(now := time.monotonic(), share)) > 0:
             # What only waits for a first answer to tell the limit is no pause.
             if wait > MARGIN and now + wait > self._paused_until + 1:
                 self._paused_until = now + wait
@@ -247,10 +250,10 @@ class BrazeClient:
                     "pausing %s, until %s",
                     self._budget.limit,
                     share,
-                    timestamps.duration(wait),
+                    timestamps.format_duration(wait),
                     time.strftime("%H:%M:%S %Z", time.localtime(time.time() + wait)),
                 )
-            self._stop.wait(wait)
+            self._cancel_token.wait(wait)
 
 
 def _check_success(body: bytes) -> None:
@@ -271,7 +274,7 @@ def _retry_after(headers: Mapping[str, str]) -> float:
     """Read ``Retry-After``, seconds or a date, as no more seconds than Braze's window has; 0 where it says nothing."""
     given, seconds = headers.get("Retry-After", ""), 0.0
     with contextlib.suppress(ValueError, TypeError):
-        seconds = email.utils.parsedate_to_datetime(given).timestamp() - sent(headers)
+        seconds = email.utils.parsedate_to_datetime(given).timestamp() - server_time(headers)
     with contextlib.suppress(ValueError):
         seconds = float(given)
     return min(max(0.0, seconds), LONGEST_PAUSE)

@@ -18,5 +18,5 @@ INSTANCES = {
 
 
 def url_of(config: t.Mapping[str, t.Any]) -> str:
-    """Give the address of the REST endpoint that a validated configuration names."""
+    """Return the address of the REST endpoint that a validated configuration names."""
     return str(config.get("api_url") or INSTANCES[config["instance"]]).rstrip("/")

@@ -1,4 +1,4 @@
-"""Asked numbers: the phone numbers someone asks about, as they wrote them."""
+"""Phone numbers: what is one number, and the numbers someone asks about, as they wrote them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import TypeGuard
 
-#: Return what decides whether two spellings are one number: the same that tells records apart.
+#: What decides whether two spellings are one number: the same that tells records apart.
 normalize = page.identity
 
 #: The column of a CSV file that holds the number.
@@ -47,8 +47,8 @@ def are_configured(config: Mapping[str, t.Any]) -> bool:
     return bool(config.get("phone_numbers") or config.get("phone_numbers_file"))
 
 
-def asked_about(config: Mapping[str, t.Any]) -> list[str]:
-    """Give every configured number once, as it was spelled first; digits decide.
+def load(config: Mapping[str, t.Any]) -> list[str]:
+    """Return every configured number once, as it was spelled first; digits decide.
 
     Raises:
         UnusableInputError: names the setting and the position or line, never the number.
@@ -77,7 +77,7 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
 
 
 def _lines(file: t.TextIO) -> Iterator[tuple[int, str]]:
-    """Give line number and number of each line, or of each row with a `phone` column."""
+    """Yield line number and number of each line, or of each row with a `phone` column."""
     head = next((line for line in file if line.strip()), "")
     file.seek(0)
     # A spreadsheet separates by what the decimal comma of its country leaves free.

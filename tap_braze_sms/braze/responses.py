@@ -38,17 +38,22 @@ class ResponseParser:
     #: Fields of records that the schema does not know, met so far.
     unknown: set[str] = field(default_factory=set)
 
-    def read(self, body: bytes, *, offset: int, limit: int, dates: tuple[str, str]) -> Page:
-        """Read one page of a window; raises what `rows` and `Page.of` raise, and the former for another window's."""
-        rows = self.rows(body, offset)
+    def parse_page(self, body: bytes, *, offset: int, limit: int, dates: tuple[str, str]) -> Page:
+        """Parse one page of a window.
+
+        Raises:
+            RetryableError: as `parse_rows`, and for the answer for another window.
+            UnusableDataError: as `parse_rows` and `Page.of`.
+        """
+        rows = self.parse_rows(body, offset)
         # An answer out of some cache would prove this window empty.
         if rows and not any(dates[0] <= row[0][: len(dates[0])] <= dates[1] for row in rows):
             msg = "the answer is about other days than were asked for"
             raise RetryableError(msg)
         return Page.of(rows, offset=offset, limit=limit)
 
-    def rows(self, body: bytes, offset: int = 0) -> list[Row]:
-        """Read one answer.
+    def parse_rows(self, body: bytes, offset: int = 0) -> list[Row]:
+        """Parse one answer.
 
         Raises:
             RetryableError: it is not the answer Braze documents; ask again.
@@ -57,7 +62,7 @@ class ResponseParser:
         """
         with contextlib.suppress(ValueError, RecursionError):
             return [
-                (timestamps.canonical(entry.invalid_detected_at), entry.phone, entry.reason)
+                (timestamps.normalize(entry.invalid_detected_at), entry.phone, entry.reason)
                 for entry in _decode(body).sms
             ]
         # There is something unusual in it: record by record, which takes somewhat longer.
@@ -84,6 +89,6 @@ class ResponseParser:
             elif reason is None or isinstance(reason, str):
                 problem = "its invalid_detected_at cannot be read as a time"
                 with contextlib.suppress(ValueError):
-                    return timestamps.canonical(detected), phone, reason
+                    return timestamps.normalize(detected), phone, reason
         msg = f"the record at position {position} cannot be used: {problem}"
         raise UnusableDataError(msg)

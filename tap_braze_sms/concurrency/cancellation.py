@@ -1,4 +1,4 @@
-"""Stopping: how a signal reaches every place that waits."""
+"""Cancellation: how a signal reaches every place that waits."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ if t.TYPE_CHECKING:
 
 
 #: Seconds after which a wait looks whether to go on.
-SLICE = 0.1
+POLL_SECONDS = 0.1
 
 #: What to know after a run that ended early.
-AFTERWARDS = "nothing is lost: with its state, the next run goes on where this one stopped"
+RESUME_HINT = "nothing is lost: with its state, the next run goes on where this one stopped"
 
 #: Added to a signal's number, by the shell's convention, in the exit status of what it ended.
 SIGNALED = 128
 
 
-class Stopped(SystemExit):
-    """Raised where work is under way when a signal has asked for its end."""
+class Cancelled(SystemExit):
+    """Raised where work is under way when a signal has asked for its end.
+
+    Its exit status is that of what a signal has ended.
+    """
 
     def __init__(self, signal: int) -> None:
-        """End with the exit status of what a signal has ended."""
         super().__init__(SIGNALED + signal)
         self.signal_name = Signals(signal).name
 
 
-class Stop:
+class CancelToken:
     """A request to end, set once, noticed by everything that waits."""
 
     def __init__(self) -> None:
-        """Start unset."""
         self.signal = 0
         #: When, on the monotonic clock.
         self.since = math.inf
         #: Whether someone will notice by itself; else a signal handler has to raise.
-        self.is_watched = False
+        self.is_cooperative = False
 
     def __bool__(self) -> bool:
         """Whether the end was asked for."""
@@ -55,30 +56,30 @@ class Stop:
         self.since = min(self.since, time.monotonic())
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
+    def cooperative(self) -> Iterator[None]:
         """Promise to call `check` often enough, and to end cleanly.
 
         Raises:
-            Stopped: the end was asked for, whatever else this may have ended with.
+            Cancelled: the end was asked for, whatever else this may have ended with.
         """
-        before, self.is_watched = self.is_watched, True
+        before, self.is_cooperative = self.is_cooperative, True
         try:
             yield
         finally:
-            self.is_watched = before
+            self.is_cooperative = before
             if not before:
                 self.check()
 
     def check(self) -> None:
-        """Raise `Stopped` if the end was asked for."""
+        """Raise `Cancelled` if the end was asked for."""
         if self:
-            raise Stopped(self.signal)
+            raise Cancelled(self.signal)
 
     def wait(self, seconds: float) -> None:
-        """Wait, unless the end is asked for meanwhile: then raise `Stopped`."""
+        """Wait, unless the end is asked for meanwhile: then raise `Cancelled`."""
         end = time.monotonic() + seconds
         self.check()
         # In slices rather than on an event, whose lock a signal handler could not take.
         while (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, SLICE))
+            time.sleep(min(left, POLL_SECONDS))
             self.check()

@@ -1,8 +1,8 @@
-"""The walk over the windows: many requests under way, rows out in order.
+"""The scheduler of windows: many requests in flight, rows out in order.
 
 Several windows are read at once while they are small, several pages at once within a
-window that is large. What to ask and what an answer means is decided under the crew's
-lock; rows are made ready and given in the caller's thread.
+window that is large. What to request and what an answer means is decided under the
+pool's lock; rows are made ready and yielded in the caller's thread.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import itertools
 import typing as t
 from collections import deque
 
-from tap_braze_sms.reading.window_reader import Ask, Reading
+from tap_braze_sms.reading.window_reader import PageRequest, WindowReader
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from tap_braze_sms.concurrency.workers import Crew, Task
+    from tap_braze_sms.concurrency.workers import Task, WorkerPool
     from tap_braze_sms.reading.page import Page, Row
     from tap_braze_sms.reading.windows import Planner, Window
 
@@ -33,8 +33,15 @@ ROUNDS_AHEAD = 4
 PAGES_AHEAD = 16
 
 
-class Walk:
-    """Reads all windows of a plan and gives their rows oldest first."""
+class WindowScheduler:
+    """Reads all windows of a plan and yields their rows oldest first.
+
+    Args:
+        plan: Returns the windows.
+        fetch: Makes one request; called by the workers.
+        page_size: Records of an ordinary request.
+        pool: Makes the requests; ended with the iteration.
+    """
 
     def __init__(
         self,
@@ -42,52 +49,44 @@ class Walk:
         fetch: Fetch,
         *,
         page_size: int,
-        crew: Crew,
+        pool: WorkerPool,
     ) -> None:
-        """Prepare the walk.
-
-        Args:
-            plan: Gives the windows.
-            fetch: Makes one request; called by the crew.
-            page_size: Records of an ordinary request.
-            crew: Makes the requests; ended with the walk.
-        """
         self.windows = 0
         self._days = 0
         self._plan = plan
         self._fetch = fetch
         self._page_size = page_size
-        self._crew = crew
-        self._open: deque[Reading] = deque()
-        self._end_included = False
+        self._pool = pool
+        self._open: deque[WindowReader] = deque()
+        self._assume_end_inclusive = False
 
     @property
-    def share(self) -> float:
+    def fraction_done(self) -> float:
         """The part of the plan's days that is read, from 0 to 1."""
-        with self._crew.change():
-            days = self._days + sum(reading.share * reading.window.days for reading in self._open)
+        with self._pool.locked():
+            days = self._days + sum(reader.fraction_done * reader.window.days for reader in self._open)
         return days / max(1, self._plan.days)
 
     def __iter__(self) -> Iterator[tuple[list[Row], str]]:
-        """Give rows in order of time, each time with the instant before which nothing is left to give then.
+        """Yield rows in order of time, each time with the instant before which nothing is left to yield then.
 
         Raises:
-            Exception: whatever `fetch` raised, once all before its window is given.
+            Exception: whatever `fetch` raised, once all before its window is yielded.
         """
-        with self._crew.at_work(self._next_request):
+        with self._pool.running(self._next_task):
             while True:
-                self._crew.wait_for(self._is_ready)
+                self._pool.wait_for(self._is_ready)
                 if not self._open:
                     return
                 head = self._open[0]
                 if head.error is not None:
                     raise head.error
-                with self._crew.change():
+                with self._pool.locked():
                     self._plan.learn(head.window, head.records)
                 for rows in head.rows():
                     yield rows, rows[-1][0]
-                    self._crew.stop.check()
-                with self._crew.change():
+                    self._pool.cancel_token.check()
+                with self._pool.locked():
                     self.windows += 1
                     self._open.popleft()
                     self._days += head.window.days
@@ -99,48 +98,48 @@ class Walk:
             return True
         return self._open[0].done or self._open[0].error is not None
 
-    def _next_request(self) -> Task | None:
+    def _next_task(self) -> Task | None:
         """Choose a request, earlier windows first.
 
         Before the rest comes what is found out answer after answer, how far a window goes: a large one would
         otherwise be found late, with little else left to do meanwhile. So does all that the first window lacks,
         for which the rows of all others wait.
         """
-        ways = sorted(
-            itertools.product(self._askable(), (True, False)),
-            key=lambda way: not way[1] and way[0] is not self._open[0],
+        candidates = sorted(
+            itertools.product(self._eligible(), (True, False)),
+            key=lambda candidate: not candidate[1] and candidate[0] is not self._open[0],
         )
-        for reading, ahead in ways:
-            if task := self._request(reading, ahead=ahead):
+        for reader, speculative in candidates:
+            if task := self._request(reader, speculative=speculative):
                 return task
-        return self._request(self._open[-1], ahead=False) if self._open_window() else None
+        return self._request(self._open[-1], speculative=False) if self._open_window() else None
 
-    def _request(self, reading: Reading, *, ahead: bool) -> Task | None:
+    def _request(self, reader: WindowReader, *, speculative: bool) -> Task | None:
         # How far the list goes is asked in time, so that nobody has to wait for that.
-        runs_out = reading.backlog < ROUNDS_AHEAD * (self._crew.size - 1) * self._page_size
-        ask = reading.ask(ahead=ahead) if runs_out or not ahead else None
-        if ask is None:
+        runs_out = reader.backlog < ROUNDS_AHEAD * (self._pool.size - 1) * self._page_size
+        request = reader.next_request(speculative=speculative) if runs_out or not speculative else None
+        if request is None:
             return None
-        where = f"{reading.window}, offset {ask.offset}"
-        call = functools.partial(self._fetch, reading.dates, ask.offset, ask.limit, where)
-        return call, functools.partial(self._receive, reading, ask)
+        where = f"{reader.window}, offset {request.offset}"
+        call = functools.partial(self._fetch, reader.dates, request.offset, request.limit, where)
+        return call, functools.partial(self._add_page, reader, request)
 
-    def _askable(self) -> Iterator[Reading]:
-        """Give the windows that more may be asked of, in order."""
-        held = [reading.held + reading.pending for reading in self._open]
-        too_far = sum(held[1:]) >= self._crew.size * PAGES_AHEAD
-        for index, reading in enumerate(self._open):
-            if reading.error is not None or (index and too_far):
+    def _eligible(self) -> Iterator[WindowReader]:
+        """Yield the windows that more may be asked of, in order."""
+        held = [reader.held + reader.pending for reader in self._open]
+        too_far = sum(held[1:]) >= self._pool.size * PAGES_AHEAD
+        for index, reader in enumerate(self._open):
+            if reader.error is not None or (index and too_far):
                 return  # what comes after a failure will not be emitted; what waits costs memory
-            yield reading
+            yield reader
 
     def _open_window(self) -> bool:
         """Begin the next window, unless too much is begun already."""
         if self._open and (
             # The first page tells how wide further windows should be.
-            self._plan.per_day is None
-            or len(self._open) >= self._crew.size
-            or any(reading.error is not None for reading in self._open)
+            self._plan.density is None
+            or len(self._open) >= self._pool.size
+            or any(reader.error is not None for reader in self._open)
         ):
             return False
         window = self._plan.next()
@@ -148,18 +147,18 @@ class Walk:
             self._open.append(self._begin(window))
         return window is not None
 
-    def _begin(self, window: Window) -> Reading:
-        return Reading(window, page_size=self._page_size, end_included=self._end_included)
+    def _begin(self, window: Window) -> WindowReader:
+        return WindowReader(window, page_size=self._page_size, assume_end_inclusive=self._assume_end_inclusive)
 
-    def _receive(self, reading: Reading, ask: Ask, page: Future[Page]) -> None:
+    def _add_page(self, reader: WindowReader, request: PageRequest, page: Future[Page]) -> None:
         try:
-            reading.receive(ask, page.result())
+            reader.add_page(request, page.result())
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
-            reading.error = error
-        if self._plan.per_day is None:
-            self._plan.per_day = reading.pace
-        if reading.end_included and reading in self._open and reading.window.until is not None:
+            reader.error = error
+        if self._plan.density is None:
+            self._plan.density = reader.density
+        if reader.found_end_inclusive and reader in self._open and reader.window.until is not None:
             # Braze counts end_date in: begin this window anew without that day, of which
             # a busy list could have as much as of the window itself.
-            self._end_included = True
-            self._open[self._open.index(reading)] = self._begin(reading.window)
+            self._assume_end_inclusive = True
+            self._open[self._open.index(reader)] = self._begin(reader.window)

@@ -1,4 +1,4 @@
-"""The crew: threads that make requests, and decide under one lock what to ask next.
+"""Worker threads: they make requests, and decide under one lock what to request next.
 
 They read on by themselves while the thread that emits waits for a slow loader.
 """
@@ -11,12 +11,12 @@ import threading
 import typing as t
 from concurrent.futures import Future
 
-from tap_braze_sms.concurrency.cancellation import SLICE
+from tap_braze_sms.concurrency.cancellation import POLL_SECONDS
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tap_braze_sms.concurrency.cancellation import Stop
+    from tap_braze_sms.concurrency.cancellation import CancelToken
 
     #: Makes a request without the lock, and takes in what came of it under the lock.
     Task = tuple[Callable[[], t.Any], Callable[[Future[t.Any]], object]]
@@ -24,29 +24,28 @@ if t.TYPE_CHECKING:
 Result = t.TypeVar("Result")
 
 
-class Crew:
-    """A bounded number of requests under way."""
+class WorkerPool:
+    """A bounded number of requests in flight.
 
-    def __init__(self, size: int, stop: Stop, while_waiting: Callable[[], None] = lambda: None) -> None:
-        """Prepare a crew.
+    Args:
+        size: Most requests in flight at once.
+        cancel_token: Ends every wait when it is set.
+        on_wait: Called before every wait, and again and again during it.
+    """
 
-        Args:
-            size: Most requests under way at once.
-            stop: Ends every wait when it is set.
-            while_waiting: Called before every wait, and again and again during it.
-        """
+    def __init__(self, size: int, cancel_token: CancelToken, on_wait: Callable[[], None] = lambda: None) -> None:
         self.size = size
-        self.stop = stop
+        self.cancel_token = cancel_token
         self._changed = threading.Condition()
         #: Threads that found nothing to do since the last change.
         self._idle = 0
-        self._while_waiting = while_waiting
+        self._on_wait = on_wait
         self._is_over = False
-        #: Of deciding, not of a request: a bug, which must not leave everyone waiting.
+        #: Worker error: always a bug, which must not leave everyone waiting.
         self._failure: BaseException | None = None
 
     @contextlib.contextmanager
-    def change(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Hold the lock, for a use of what the tasks share, and have everyone look at it anew."""
         with self._changed:
             yield
@@ -54,27 +53,27 @@ class Crew:
             self._changed.notify_all()
 
     @contextlib.contextmanager
-    def at_work(self, next_task: Callable[[], Task | None]) -> Iterator[None]:
-        """Make requests for as long as the context lasts; `next_task` gives None where first something must change."""
+    def running(self, next_task: Callable[[], Task | None]) -> Iterator[None]:
+        """Make requests for as long as the context lasts; `next_task` returns None until something changes."""
         for number in range(self.size):
             # Daemons: a request that hangs must not hold up the end of the process.
             threading.Thread(target=self._work, args=[next_task], name=f"braze-request-{number}", daemon=True).start()
         try:
             yield
         finally:
-            with self.change():
+            with self.locked():
                 self._is_over = True
 
     def wait_for(self, is_so: Callable[[], object]) -> None:
         """Wait until something is so, asked under the lock.
 
         Raises:
-            Stopped: the end was asked for.
+            Cancelled: the end was asked for.
             BaseException: what a thread failed with when it decided or took something in.
         """
         timeout = 0.0
         while True:
-            self.stop.check()
+            self.cancel_token.check()
             with self._changed:
                 is_so_now = self._changed.wait_for(lambda: self._failure or is_so(), timeout)
                 if self._failure:
@@ -84,23 +83,23 @@ class Crew:
                 if self._idle == self.size:
                     msg = "nothing is under way, yet it is not complete; this is a bug in the tap"
                     raise RuntimeError(msg)
-            self._while_waiting()
-            timeout = SLICE
+            self._on_wait()
+            timeout = POLL_SECONDS
 
-    def in_order(self, calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
-        """Make calls and give their results in the order of the calls."""
+    def map_ordered(self, calls: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+        """Make calls and yield their results in the order of the calls."""
         waiting = enumerate(calls)
         early: dict[int, Future[Result]] = {}
 
         def next_task() -> Task | None:
-            # No more than can be under way ahead of their turn, or they would pile up.
+            # No more than can be in flight ahead of their turn, or they would pile up.
             turn, call = next(waiting, (0, None)) if len(early) < self.size else (0, None)
             return call and (call, functools.partial(early.__setitem__, turn))
 
-        with self.at_work(next_task):
+        with self.running(next_task):
             for turn in range(len(calls)):
                 self.wait_for(lambda: turn in early)  # noqa: B023 (called at once)
-                with self.change():
+                with self.locked():
                     answer = early.pop(turn)
                 yield answer.result()
 
@@ -114,10 +113,10 @@ class Crew:
                         self._idle += 1
                         self._changed.wait()
             except BaseException as error:  # noqa: BLE001 (raised in the thread that waits)
-                with self.change():
+                with self.locked():
                     self._failure = error
 
-    def _make(self, call: Callable[[], t.Any], take_in: Callable[[Future[t.Any]], object]) -> None:
+    def _make(self, call: Callable[[], t.Any], on_done: Callable[[Future[t.Any]], object]) -> None:
         answer: Future[t.Any] = Future()
         self._changed.release()
         try:
@@ -126,5 +125,5 @@ class Crew:
             answer.set_exception(error)
         finally:
             self._changed.acquire()
-        with self.change():
-            take_in(answer)
+        with self.locked():
+            on_done(answer)

@@ -22,8 +22,8 @@ KEY, VALUE = "replication_key", "replication_key_value"
 #: Braze advises to allow five minutes between a change and a call that relies on it.
 SETTLING = dt.timedelta(minutes=5)
 
-#: A lead of our clock that is no matter of rounding and of slow answers.
-LEAST_LEAD = dt.timedelta(minutes=1)
+#: A skew of our clock that is no matter of rounding and of slow answers.
+LEAST_SKEW = dt.timedelta(minutes=1)
 
 
 def check(state: object, stream: str, replication_key: str) -> None:
@@ -57,14 +57,14 @@ def _problem(state: object, stream: str, replication_key: str) -> str | None:
     value = _value(bookmark, replication_key)
     try:
         if value is not None:
-            timestamps.moment(value)
+            timestamps.parse(value)
     except ValueError:
         return f"the bookmark of {stream} is not a time: {value!r}"
     return None
 
 
 def _value(bookmark: dict[str, t.Any], replication_key: str) -> t.Any:  # noqa: ANN401 (whatever was given)
-    """Give what a bookmark says, also one as taps wrote it before the SDK: the field's name and its value."""
+    """Return what a bookmark says, also one as taps wrote it before the SDK: the field's name and its value."""
     return bookmark.get(VALUE, bookmark.get(replication_key))
 
 
@@ -90,7 +90,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         """Find where this run begins, and mend what cannot be gone on from."""
         settled = self.now - SETTLING
-        self._ceiling = timestamps.fixed(min(self.end or settled, settled))
+        self._ceiling = timestamps.format_utc(min(self.end or settled, settled))
         #: Earliest instant this run reads, inclusive.
         self.since = self.start
         value = _value(self.state, self.replication_key)
@@ -98,7 +98,7 @@ class Checkpoint:
         self.state.clear()
         if value is None:
             return
-        bookmark = timestamps.moment(value)
+        bookmark = timestamps.parse(value)
         if bookmark > self.now:
             self.logger.warning(
                 "The bookmark %s lies in the future; going back to %s. What was detected while a clock was wrong may "
@@ -106,17 +106,17 @@ class Checkpoint:
                 value,
                 self._ceiling,
             )
-            bookmark = timestamps.moment(self._ceiling)
+            bookmark = timestamps.parse(self._ceiling)
         if bookmark > self.start:
             self.since = bookmark - min(self.lookback, bookmark - self.start)
-        self.state.update({KEY: self.replication_key, VALUE: timestamps.fixed(bookmark)})
+        self.state.update({KEY: self.replication_key, VALUE: timestamps.format_utc(bookmark)})
 
-    def heed(self, lead: dt.timedelta) -> None:
+    def cap_at_server_clock(self, skew: dt.timedelta) -> None:
         """Allow for a clock of ours that is ahead of Braze's: its future would be skipped by the next run."""
-        if lead > LEAST_LEAD and (ceiling := timestamps.fixed(self.now - SETTLING - lead)) < self._ceiling:
+        if skew > LEAST_SKEW and (ceiling := timestamps.format_utc(self.now - SETTLING - skew)) < self._ceiling:
             self.logger.warning(
                 "This machine's clock is %s ahead of Braze's; the bookmark stays behind Braze's",
-                timestamps.duration(lead.total_seconds()),
+                timestamps.format_duration(skew.total_seconds()),
             )
             self._ceiling = ceiling
 

@@ -36,7 +36,7 @@ _unpack = msgspec.msgpack.Decoder(list[Row]).decode
 
 
 def identity(phone: str) -> str:
-    """Give what decides whether two spellings are one number."""
+    """Return what decides whether two spellings are one number."""
     bare = phone.removeprefix("+")
     return bare if bare.isdecimal() else _NOT_DIGITS.sub("", phone) or phone
 
@@ -52,9 +52,9 @@ class Page:
     newest: str
     oldest: str
     #: How many records share the time that most of them share.
-    crowd: int
+    max_ties: int
     #: Down to how many characters of their times the records are in descending order.
-    grain: int
+    sort_precision: int
     _packed: bytes
 
     @classmethod
@@ -72,22 +72,22 @@ class Page:
             count=len(rows),
             newest=max(moments, default=""),
             oldest=min(moments, default=""),
-            crowd=max(Counter(moments).values(), default=0),
-            grain=_grain(moments),
+            max_ties=max(Counter(moments).values(), default=0),
+            sort_precision=_sort_precision(moments),
             _packed=zlib.compress(packed, 1) if offset >= DEEP else packed,
         )
 
     def rows(self) -> list[Row]:
-        """Give the rows back, in Braze's order."""
+        """Return the rows back, in Braze's order."""
         return _unpack(zlib.decompress(self._packed) if self.offset >= DEEP else self._packed)
 
 
-def _grain(moments: list[str]) -> int:
+def _sort_precision(moments: list[str]) -> int:
     """Find how finely times descend: a list may be sorted by more than all its records show."""
-    for grain in (32, timestamps.SECOND):
-        cut = [moment[:grain] for moment in moments]
+    for sort_precision in (32, timestamps.SECOND):
+        cut = [moment[:sort_precision] for moment in moments]
         if all(map(str.__ge__, cut, cut[1:])):
-            return grain
+            return sort_precision
     msg = (
         "Braze's list is not in descending order of invalid_detected_at, as its "
         "documentation says; nothing read from it can be proven complete"

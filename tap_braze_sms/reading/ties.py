@@ -36,16 +36,15 @@ if t.TYPE_CHECKING:
 
 
 class Tie:
-    """The reading of one instant that no page proves yet."""
+    """The reading of one instant that no page proves yet.
+
+    Args:
+        instant: Its time, as `key` cuts it.
+        key: Cuts a time to what the list is sorted by.
+        largest: Most records Braze returns in one answer.
+    """
 
     def __init__(self, instant: str, key: Callable[[str], str], largest: int) -> None:
-        """Prepare for reading.
-
-        Args:
-            instant: Its time, as `key` cuts it.
-            key: Cuts a time to what the list is sorted by.
-            largest: Most records Braze gives in one answer.
-        """
         self.instant = instant
         self.passes = 0
         self.proven = False
@@ -62,7 +61,7 @@ class Tie:
         self._low = 0
         self._high = math.inf
 
-    def judge(self, pages: Iterable[Page]) -> None:
+    def add_pass(self, pages: Iterable[Page]) -> None:
         """Take in the pages of one pass, and decide whether the instant is proven."""
         first = end = 0
         begins = ends = False
@@ -133,8 +132,8 @@ class Tie:
         high = min(self._high, 2 * self._low + self._largest)
         return max(0, int(self._low + high - self._largest) // 2)
 
-    def asks(self) -> list[tuple[int, int]]:
-        """Give offset and limit of each request of the next pass."""
+    def requests(self) -> list[tuple[int, int]]:
+        """Return offset and limit of each request of the next pass."""
         self.passes += 1
         first, end = self._stretch
         # Pass by pass more overlap, so that a list that moves fast still links up.

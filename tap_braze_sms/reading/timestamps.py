@@ -9,9 +9,9 @@ import sys
 import msgspec
 
 if sys.version_info >= (3, 11):
-    _parse = dt.datetime.fromisoformat
+    _fromisoformat = dt.datetime.fromisoformat
 else:  # the standard library reads only its own output before 3.11
-    from backports.datetime_fromisoformat import datetime_fromisoformat as _parse  # type: ignore[import-untyped]
+    from backports.datetime_fromisoformat import datetime_fromisoformat as _fromisoformat  # type: ignore[import-untyped]
 
 UTC = dt.timezone.utc
 
@@ -25,14 +25,14 @@ _write = msgspec.json.Encoder().encode
 SECOND = len("2026-03-01T04:05:06")
 
 
-def moment(text: str) -> dt.datetime:
+def parse(text: str) -> dt.datetime:
     """Read any ISO 8601 time as UTC; a date means midnight, no offset means UTC.
 
     Raises:
         ValueError: the text is no time, or lies outside the calendar in UTC.
     """
     try:
-        parsed: dt.datetime = _parse(_SPACED_OFFSET.sub("", text) if " " in text else text)
+        parsed: dt.datetime = _fromisoformat(_SPACED_OFFSET.sub("", text) if " " in text else text)
         return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError, TypeError):
         msg = "not a time in ISO 8601"
@@ -41,35 +41,35 @@ def moment(text: str) -> dt.datetime:
     raise ValueError(msg)
 
 
-def fixed(instant: dt.datetime) -> str:
+def format_utc(instant: dt.datetime) -> str:
     """Write an instant in the one form of this tap: UTC, microseconds, 32 characters.
 
     The width never changes, so text order is time order.
     """
-    return _fixed(instant.astimezone(UTC))
+    return _format(instant.astimezone(UTC))
 
 
-def canonical(text: str) -> str:
+def normalize(text: str) -> str:
     """Rewrite any ISO 8601 time in the fixed form.
 
     Raises:
         ValueError: the text is no time.
     """
-    return _fixed(moment(text))
+    return _format(parse(text))
 
 
-def _fixed(utc: dt.datetime) -> str:
+def _format(utc: dt.datetime) -> str:
     text = _write(utc).decode()
     return (text[1:27] if utc.microsecond else text[1:20] + ".000000") + "+00:00"
 
 
 def midnight(day: dt.date) -> str:
-    """Give the first instant of a UTC day in the fixed form."""
+    """Return the first instant of a UTC day in the fixed form."""
     return f"{day.isoformat()}T00:00:00.000000+00:00"
 
 
-def duration(seconds: float) -> str:
-    """Give a duration as people say it."""
+def format_duration(seconds: float) -> str:
+    """Return a duration as people say it."""
     for limit, unit, decimals, name in ((10, 1, 1, "s"), (120, 1, 0, "s"), (90 * 60, 60, 0, "min")):
         if seconds < limit:
             return f"{seconds / unit:.{decimals}f} {name}"

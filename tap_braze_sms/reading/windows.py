@@ -47,15 +47,15 @@ class Window:
         """The midnight after the last day."""
         return timestamps.midnight(self.last + _DAY)
 
-    def dates(self, *, end_included: bool) -> tuple[str, str]:
+    def dates(self, *, assume_end_inclusive: bool) -> tuple[str, str]:
         """Name the window as Braze's ``start_date`` and ``end_date``.
 
         Args:
-            end_included: Braze has been seen to count ``end_date`` in. A single day is
+            assume_end_inclusive: Braze has been seen to count ``end_date`` in. A single day is
                 then asked with the day before it, since ``start_date`` must be earlier;
                 the list is newest first, so reading stops before that day begins.
         """
-        if not end_included:
+        if not assume_end_inclusive:
             return self.first.isoformat(), (self.last + _DAY).isoformat()
         first = self.first if self.days > 1 else self.first - _DAY
         return first.isoformat(), self.last.isoformat()
@@ -66,7 +66,14 @@ class Window:
 
 
 class Planner:
-    """Cuts a range into windows, each as wide as the records just read suggest."""
+    """Cuts a range into windows, each as wide as the records just read suggest.
+
+    Args:
+        since: Earliest wanted instant, inclusive.
+        until: Latest wanted instant, exclusive; None: as late as Braze has any.
+        today: The current day in UTC; nothing later is asked for.
+        widest: Most days in one window.
+    """
 
     def __init__(
         self,
@@ -76,16 +83,8 @@ class Planner:
         today: dt.date,
         widest: int,
     ) -> None:
-        """Plan the range from `since` up to `until`, or through today.
-
-        Args:
-            since: Earliest wanted instant, inclusive.
-            until: Latest wanted instant, exclusive; None: as late as Braze has any.
-            today: The current day in UTC; nothing later is asked for.
-            widest: Most days in one window.
-        """
-        self._since = timestamps.fixed(since)
-        self._until = None if until is None else timestamps.fixed(until)
+        self._since = timestamps.format_utc(since)
+        self._until = None if until is None else timestamps.format_utc(until)
         self._next = since.astimezone(timestamps.UTC).date()
         self._last = today
         if until is not None:
@@ -97,14 +96,14 @@ class Planner:
         #: Days in the whole range.
         self.days = max(0, (self._last - self._next).days + 1)
         #: Records a day in the window read last; None before the first.
-        self.per_day: float | None = None
+        self.density: float | None = None
 
     def learn(self, window: Window, records: int) -> None:
         """Take in how many records a window held."""
-        self.per_day = records / window.days
+        self.density = records / window.days
 
     def next(self) -> Window | None:
-        """Give the next window, or None when the range is covered."""
+        """Return the next window, or None when the range is covered."""
         left = (self._last - self._next).days + 1
         if left <= 0:
             return None
@@ -122,10 +121,10 @@ class Planner:
         )
 
     def _fitting_days(self) -> int:
-        if self.per_day is None:
+        if self.density is None:
             days = FIRST_DAYS
-        elif self.per_day == 0:
+        elif self.density == 0:
             days = self._widest
         else:
-            days = int(WINDOW_RECORDS / self.per_day)
+            days = int(WINDOW_RECORDS / self.density)
         return max(1, min(days, self._widest))

@@ -1,4 +1,4 @@
-"""The command line's last word: errors in one line, and nothing personal in them."""
+"""The command line's last word: errors in one line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from singer_sdk.plugin_base import SingerCommand
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
-from tap_braze_sms.concurrency.cancellation import AFTERWARDS, Stopped
+from tap_braze_sms.concurrency.cancellation import RESUME_HINT, Cancelled
 from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact
 
 # Of an expression: text, which can be a salt, and what can be a phone number.
@@ -40,9 +40,9 @@ class PlainCommand(SingerCommand):
         atexit.register(gc.freeze)
         try:
             return super().main(*args, **kwargs)
-        except Stopped as stopped:
-            said = f"stopped by {stopped.signal_name}; {AFTERWARDS}"
-            self.logger.error(said)  # noqa: TRY400 (nothing went wrong here)
+        except Cancelled as cancelled:
+            message = f"stopped by {cancelled.signal_name}; {RESUME_HINT}"
+            self.logger.error(message)  # noqa: TRY400 (nothing went wrong here)
             raise
         except Exception as error:  # noqa: BLE001 (the last place that can log it)
             self._report(error)
@@ -65,7 +65,7 @@ class PlainCommand(SingerCommand):
 
 
 def _mapped_by(error: Exception) -> str:
-    """Give the expression of a stream map that an error comes from, without its literals; empty: it comes from none."""
+    """Return the expression of a stream map that an error comes from, without its literals; empty: from none."""
     # The SDK's mapper names it only in errors of its own, not in those of what an expression calls.
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") == mapper.__name__ and "expr" in frame.f_locals:

@@ -19,7 +19,7 @@ from typing_extensions import override
 
 from tap_braze_sms import settings
 from tap_braze_sms.braze.client import BrazeClient
-from tap_braze_sms.concurrency.cancellation import Stop, Stopped
+from tap_braze_sms.concurrency.cancellation import Cancelled, CancelToken
 from tap_braze_sms.singer.cli import ObjectFile, PlainCommand, read_object
 from tap_braze_sms.singer.writer import BufferedWriter
 
@@ -36,15 +36,15 @@ class BrazePlugin(PluginBase):
     """Settings in one line when they are wrong, errors too, and ends that are noticed."""
 
     @functools.cached_property
-    def stop(self) -> Stop:
+    def cancel_token(self) -> CancelToken:
         """Set by a signal, and noticed by everything that waits."""
-        return Stop()
+        return CancelToken()
 
     @functools.cached_property
     def client(self) -> BrazeClient:
         """The way to Braze that everything in this plugin shares."""
         user_agent = self.config.get("user_agent") or f"{self.name}/{self.plugin_version}"
-        return BrazeClient(self.config, stop=self.stop, logger=self.logger, user_agent=user_agent)
+        return BrazeClient(self.config, cancel_token=self.cancel_token, logger=self.logger, user_agent=user_agent)
 
     @property
     def _env_var_config(self) -> dict[str, t.Any]:
@@ -61,7 +61,7 @@ class BrazePlugin(PluginBase):
             raise ConfigurationError(msg) from None
         # Not by the SDK's own, which takes a mistyped true for false and does not say what it could not read.
         return {
-            name: settings.meant(os.environ[variable], setting["type"])
+            name: settings.parse_env_value(os.environ[variable], setting["type"])
             for name, setting in self.config_jsonschema["properties"].items()
             if (variable := self._env_var_prefix + name.upper()) in os.environ
         }
@@ -70,7 +70,7 @@ class BrazePlugin(PluginBase):
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # The SDK's messages quote whatever was given, the API key included.
         self.append_builtin_config(self.config_jsonschema)
-        errors = settings.complete(self._config, self.config_jsonschema)
+        errors = settings.apply_defaults_and_validate(self._config, self.config_jsonschema)
         if errors and raise_errors:
             # Not the SDK's ConfigValidationError, of which its command makes several lines.
             msg = "; ".join(errors)
@@ -82,13 +82,13 @@ class BrazePlugin(PluginBase):
     @override
     def _handle_termination(self, signum: int, frame: FrameType | None) -> None:
         # The SDK exits with 0 here, which a runner takes for a complete load.
-        self.stop.set(signum)
-        stopped = Stopped(self.stop.signal)
-        timer = threading.Timer(LAST_RESORT, os._exit, (stopped.code,))
+        self.cancel_token.set(signum)
+        cancelled = Cancelled(self.cancel_token.signal)
+        timer = threading.Timer(LAST_RESORT, os._exit, (cancelled.code,))
         timer.daemon = True
         timer.start()
-        if not self.stop.is_watched:
-            raise stopped
+        if not self.cancel_token.is_cooperative:
+            raise cancelled
 
     @classmethod
     @override
@@ -117,5 +117,4 @@ class BrazeTap(BrazePlugin, Tap):
     message_writer: BufferedWriter
 
     def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
-        """Initialize the tap."""
-        super().__init__(message_writer=BufferedWriter(self.stop), **kwargs)
+        super().__init__(message_writer=BufferedWriter(self.cancel_token), **kwargs)

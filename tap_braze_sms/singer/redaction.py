@@ -37,7 +37,7 @@ _MESSAGE_TYPES = tuple(SingerMessageType)
 
 
 def redact(error: BaseException) -> BaseException:
-    """Give an error, and those that led to it, without what their messages may quote of a record."""
+    """Return an error, and those that led to it, without what their messages may quote of a record."""
     shown = error
     modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     ours = modules[-1:] and modules[-1].startswith("tap_braze_sms.")
@@ -71,7 +71,6 @@ class RedactingReader(SingerReader):
     """Reads messages; its errors count lines instead of quoting them."""
 
     def __init__(self) -> None:
-        """Begin before the first line."""
         super().__init__()
         self._line = 0
         #: Streams that a SCHEMA was read of.

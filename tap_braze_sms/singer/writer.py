@@ -1,4 +1,4 @@
-"""Messages: Singer messages on their way to the loader.
+"""The writer: Singer messages on their way to the loader.
 
 RECORDs are collected; everything else is handed on at once, and what was collected with
 it; so it is before every wait. A loader that is slower than Braze holds the tap back
@@ -21,7 +21,7 @@ from typing_extensions import override
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tap_braze_sms.concurrency.cancellation import Stop
+    from tap_braze_sms.concurrency.cancellation import CancelToken
 
 #: Bytes collected before they are written without a reason.
 BUFFER = 1 << 16
@@ -30,7 +30,7 @@ BUFFER = 1 << 16
 GRACE = 3.0
 
 #: Seconds in which a loader may take something before there is a look at what else can be done.
-PATIENCE = 0.05
+POLL_SECONDS = 0.05
 
 # A pipe that `select` calls writable takes this many bytes at once, and without blocking: a
 # signal never finds the tap stuck in a write, or the loader left with half a line.
@@ -42,18 +42,17 @@ class LoaderGoneError(Exception):
 
 
 class BufferedWriter(MsgSpecWriter):
-    """The tap's message writer."""
+    """The tap's message writer, to standard output.
 
-    def __init__(self, stop: Stop) -> None:
-        """Write to standard output.
+    Args:
+        cancel_token: Cuts writing short when it is set.
+    """
 
-        Args:
-            stop: Cuts writing short when it is set.
-        """
-        self._stop = stop
+    def __init__(self, cancel_token: CancelToken) -> None:
+        self._cancel_token = cancel_token
         self._buffer = bytearray()
         #: Called before every wait, and again and again while the loader takes nothing.
-        self.while_waiting: Callable[[], None] = lambda: None
+        self.on_wait: Callable[[], None] = lambda: None
 
     @override
     def write_message(self, message: Message) -> None:
@@ -61,13 +60,13 @@ class BufferedWriter(MsgSpecWriter):
         if not isinstance(message, RecordMessage) or len(self._buffer) >= BUFFER:
             self.flush()
 
-    def write_records(self, around: RecordMessage, records: Sequence[dict[str, t.Any]]) -> None:
+    def write_records(self, envelope: RecordMessage, records: Sequence[dict[str, t.Any]]) -> None:
         """Write a RECORD message for each of some records, at least one.
 
         The same bytes as `write_message` with the SDK's own messages, of which only one is
         needed, its record empty: what stands around that stands around all.
         """
-        before, after = self.format_message(around).split(b"{}")
+        before, after = self.format_message(envelope).split(b"{}")
         lines = encoder.encode_lines(records)
         self._buffer += before + lines[:-1].replace(b"\n", after + before) + after
         if len(self._buffer) >= BUFFER:
@@ -80,15 +79,15 @@ class BufferedWriter(MsgSpecWriter):
 
         Raises:
             LoaderGoneError: nobody reads any more.
-            Stopped: the end was asked for meanwhile, and nobody else will notice.
+            Cancelled: the end was asked for meanwhile, and nobody else will notice.
         """
-        self.while_waiting()
+        self.on_wait()
         if not self._buffer:
             return
         problem = None
         try:
             # A signal must not break off between a write and the note of it.
-            with self._stop.watched():
+            with self._cancel_token.cooperative():
                 self._write_out()
         except BrokenPipeError:
             problem = "the loader closed the pipe: its own log says why"
@@ -96,7 +95,7 @@ class BufferedWriter(MsgSpecWriter):
             problem = f"the standard output cannot be written: {error.strerror}"
         if problem:
             # Ctrl-C in a shell ends both: then the signal is the reason, not the loader.
-            self._stop.check()
+            self._cancel_token.check()
             raise LoaderGoneError(problem)
 
     def _write_out(self) -> None:
@@ -109,9 +108,9 @@ class BufferedWriter(MsgSpecWriter):
         # A file never makes anyone wait.
         chunk = BUFFER if stat.S_ISREG(os.fstat(descriptor).st_mode) else _CHUNK
         # After a signal, the STATE before what is left says where to go on.
-        while self._buffer and time.monotonic() < self._stop.since + GRACE:
+        while self._buffer and time.monotonic() < self._cancel_token.since + GRACE:
             if not _writable(descriptor):
-                self.while_waiting()
+                self.on_wait()
                 continue
             whole_lines = self._buffer.rfind(b"\n", 0, chunk) + 1
             written = os.write(descriptor, self._buffer[: whole_lines or chunk])
@@ -119,7 +118,7 @@ class BufferedWriter(MsgSpecWriter):
 
 
 def _descriptor() -> int | None:
-    """Give the file descriptor of standard output; None while it is replaced."""
+    """Return the file descriptor of standard output; None while it is replaced."""
     try:
         sys.stdout.flush()
         return sys.stdout.fileno()
@@ -130,4 +129,4 @@ def _descriptor() -> int | None:
 def _writable(descriptor: int) -> bool:
     if sys.platform == "win32":  # select takes only sockets there
         return True
-    return bool(select.select([], [descriptor], [], PATIENCE)[1])
+    return bool(select.select([], [descriptor], [], POLL_SECONDS)[1])
