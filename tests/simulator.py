@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import dataclasses
 import datetime as dt
+import hashlib
 import itertools
 import json
 import math
@@ -33,7 +34,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, MutableSequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+# What the documents say
 
 LIST_PATH = "/sms/invalid_phone_numbers"
 REMOVE_PATH = "/sms/invalid_phone_numbers/remove"
@@ -66,8 +69,18 @@ REASON_WEIGHTS = {"provider_error": 70, "deactivated": 25, "invalid_format": 4, 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 MICROSECOND = dt.timedelta(microseconds=1)
 DAY = dt.timedelta(days=1)
+#: Microseconds of the units to which a list's order may cut times.
+UNITS = {"minute": 60_000_000, "hour": 3_600_000_000, "day": 86_400_000_000}
+ORDERS = ("time", "ascending", "number", "random", *UNITS)
+#: Orders that say nothing of times: for them, the whole list is one tie.
+UNORDERED = ("number", "random")
+#: Parts of the list that are kept at hand.
+MOST_PARTS = 64
 FIRST_AREA, AREAS, LINES = 200, 800, 10_000
 HTML = b"<!DOCTYPE html><html><body><h1>We will be right back</h1></body></html>"
+
+
+# Entries
 
 _quoted = json.encoder.encode_basestring
 _digits = re.compile(r"\D+").sub
@@ -81,21 +94,76 @@ class Entry(t.NamedTuple):
     detected_at: dt.datetime  #: aware, UTC
     reason: str | None  #: None: the answer has no such key
     spelled: str  #: detected_at as the API writes it
+    raw: str | None = None  #: JSON that the answer has instead of all that
 
-    def payload(self) -> dict[str, str]:
+    @classmethod
+    def of(cls, when: int, row: bytes) -> Entry:
+        """Read an entry as it stands in an answer, detected at an instant that it need not name."""
+        record = json.loads(row)
+        fields = record if isinstance(record, dict) else {}
+        phone, reason, spelled = (
+            value if isinstance(value := fields.get(name), str) else None
+            for name in ("phone", "reason", "invalid_detected_at")
+        )
+        entry = cls(phone or "", EPOCH + when * MICROSECOND, reason, spelled or "")
+        return entry if entry.encoded() == row else entry._replace(raw=row.decode())
+
+    def payload(self) -> t.Any:
         """Return the record as the API gives it."""
+        if self.raw is not None:
+            return json.loads(self.raw)
         reason = {} if self.reason is None else {"reason": self.reason}
         return {"phone": self.phone, "invalid_detected_at": self.spelled, **reason}
 
     def encoded(self) -> bytes:
         """Return the record as the bytes of an answer; by hand, because a million go through here."""
+        if self.raw is not None:
+            return self.raw.encode()
         reason = "" if self.reason is None else f',"reason":{_quoted(self.reason)}'
         return f'{{"phone":{_quoted(self.phone)},"invalid_detected_at":{_quoted(self.spelled)}{reason}}}'.encode()
 
 
-def field(meaning: str, **default: t.Any) -> t.Any:
-    """Declare a field of Behaviour, and what its option says."""
-    return dataclasses.field(metadata={"meaning": meaning}, **default)
+def digits(phone: str) -> str:
+    """Return what decides which number is meant; a text without digits is itself."""
+    return _digits("", phone) or phone
+
+
+def spelling(phone: str) -> str | None:
+    """Return how a number is spelled: plus or bare; None where the text is no number."""
+    if not _digits("", phone):
+        return None
+    return "plus" if phone.startswith("+") else "bare"
+
+
+def phone_of(row: bytes) -> str | None:
+    """Return the phone of an entry as it stands in an answer, without reading all of it; None where it has none."""
+    if row.startswith(b'{"phone":"') and b"\\" not in (text := row[10 : row.index(b'"', 10)]):
+        return text.decode()
+    record = json.loads(row)
+    phone = record.get("phone") if isinstance(record, dict) else None
+    return phone if isinstance(phone, str) else None
+
+
+def micros(when: dt.datetime) -> int:
+    """Return an instant as microseconds since the epoch."""
+    return (when - EPOCH) // MICROSECOND
+
+
+# Behaviour
+
+
+def field(
+    meaning: str,
+    *,
+    choices: tuple[str, ...] = (),
+    kind: type | None = None,
+    least: float = -math.inf,
+    most: float = math.inf,
+    **default: t.Any,
+) -> t.Any:
+    """Declare a field of Behaviour: what its option says, and what it may be (`kind`: where it may be None)."""
+    bounds = {"meaning": meaning, "choices": choices, "kind": kind, "least": least, "most": most}
+    return dataclasses.field(metadata=bounds, **default)
 
 
 @dataclasses.dataclass
@@ -107,13 +175,49 @@ class Behaviour:
     clock_offset: float = field("seconds by which Braze's clock is ahead of ours", default=0.0)
     rate_limit: int = field("requests in a window", default=250_000)
     rate_window: float = field("seconds; windows begin at its multiples", default=3600.0)
-    header_case: str = field("of X-RateLimit-…: canonical, lower or upper", default="canonical")
+    header_case: str = field("of X-RateLimit-…", choices=("canonical", "lower", "upper"), default="canonical")
     removals_per_page: float = field("removals expected just before a page is built", default=0.0)
     insertions_per_page: float = field("insertions expected then, detected now: on top of the list", default=0.0)
     late_insertions_per_page: float = field(
         "insertions expected then, somewhere in the range of the first entries", default=0.0
     )
-    shuffle_ties: bool = field("entries of one instant change places before every page", default=False)
+    order: str = field(
+        "of the list: descending by time (exact, or cut to a unit), ascending by time or number, or random but fixed",
+        choices=ORDERS,
+        default="time",
+    )
+    delay_seconds: float = field(
+        "with order time: how far, at most, an entry stands above its time; each has its own delay",
+        least=0,
+        default=0.0,
+    )
+    shuffle_ties: bool = field(
+        "entries that the order does not tell apart change places before every page", default=False
+    )
+    page_cap: int | None = field("most records of an answer, whatever the limit", kind=int, least=1, default=None)
+    page_cap_spread: float = field(
+        "each answer's cap is drawn from between page_cap less this share of it and page_cap",
+        least=0,
+        most=1,
+        default=0.0,
+    )
+    refuse_zero_offset: bool = field("offset=0 is a 400; left out, it works", default=False)
+    max_offset: int | None = field("a deeper offset is a 400", kind=int, least=0, default=None)
+    max_range_days: int | None = field("a range of more days is a 400", kind=int, least=1, default=None)
+    compare_numbers: str = field(
+        "how a number asked for or taken off is found: by its digits, only if asked for with + (plus), only if without"
+        " (bare), or only as it is stored; a text without digits always as it stands",
+        choices=("digits", "plus", "bare", "stored"),
+        default="digits",
+    )
+    refuse_spelling: str = field(
+        "a request with a number spelled so is a 400", choices=("none", "plus", "bare"), default="none"
+    )
+    limit_beside_numbers: str = field(
+        "what limit or offset beside phone_numbers[] does: it works, the answer is empty, or a 400",
+        choices=("works", "empty", "refused"),
+        default="works",
+    )
     protect: set[str] = field("digits that random removals never take", default_factory=set)  # noqa: RUF009
     fault_rate: float = field("share of requests that meet one of fault_kinds", default=0.0)
     fault_kinds: tuple[str, ...] = field(
@@ -126,8 +230,16 @@ class Behaviour:
     fail_next: list[str] = field("faults of the next requests, before any random one", default_factory=list)  # noqa: RUF009
     down: bool = field("connections are dropped without an answer", default=False)
     hang_seconds: float = field("how long a request that hangs does", default=3600.0)
-    retry_after: str | None = field("sent with 429 and 503", default=None)
+    retry_after: str | None = field("sent with 429 and 503", kind=str, default=None)
     refuse_reasons: bool = field("an unknown reason is a 400", default=True)
+
+    def __setattr__(self, name: str, value: t.Any) -> None:
+        """Set a field; what it cannot be is a mistake of whoever wrote it, and found at once."""
+        declared = self.__dataclass_fields__.get(name)
+        if declared and not within(declared.metadata, value):
+            msg = f"{name} cannot be {value!r}"
+            raise ValueError(msg)
+        super().__setattr__(name, value)
 
     def change(self, values: dict[str, t.Any]) -> None:
         """Set several fields at once: all of them, or none and a ValueError."""
@@ -135,7 +247,17 @@ class Behaviour:
             setattr(self, name, value)
 
 
-DEFAULTS: dict[str, t.Any] = {field.name: getattr(Behaviour(), field.name) for field in dataclasses.fields(Behaviour)}
+def within(bounds: Mapping[str, t.Any], value: t.Any) -> bool:
+    """Tell whether a value is one of a field's choices, and no less and no more than it may be."""
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, (int, float)):
+        return bool(bounds["least"] <= value <= bounds["most"])
+    return not bounds["choices"] or value in bounds["choices"]
+
+
+FIELDS = {declared.name: declared for declared in dataclasses.fields(Behaviour)}
+DEFAULTS: dict[str, t.Any] = {name: getattr(Behaviour(), name) for name in FIELDS}
 
 
 def coerced(name: str, value: t.Any) -> t.Any:
@@ -143,20 +265,20 @@ def coerced(name: str, value: t.Any) -> t.Any:
     if name not in DEFAULTS:
         msg = f"no such behaviour: {name}"
         raise ValueError(msg)
-    default = DEFAULTS[name]
-    if isinstance(default, (list, tuple, set)):
+    kind = FIELDS[name].metadata["kind"] or type(DEFAULTS[name])
+    if value is None:
+        fits = DEFAULTS[name] is None
+    elif kind in {list, tuple, set}:
         fits = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
-    elif default is None:
-        fits = value is None or isinstance(value, str)
     else:
-        fits = type(value) in {type(default), int if isinstance(default, float) else type(default)}
-    if not fits or (name == "header_case" and value not in {"canonical", "lower", "upper"}):
+        fits = type(value) in {kind, int if kind is float else kind}
+    if not fits or not within(FIELDS[name].metadata, value):
         msg = f"{name} cannot be {value!r}"
         raise ValueError(msg)
     if name in {"fault_kinds", "fail_next"}:
-        for kind in value:
-            check_fault(kind)
-    return value if default is None else type(default)(value)
+        for fault in value:
+            check_fault(fault)
+    return value if value is None else kind(value)
 
 
 def check_fault(kind: str) -> str:
@@ -167,6 +289,9 @@ def check_fault(kind: str) -> str:
     return kind
 
 
+# Requests and answers
+
+
 @dataclasses.dataclass(slots=True)
 class Request:
     """What the log keeps of one request to the API."""
@@ -175,7 +300,7 @@ class Request:
     path: str
     params: dict[str, list[str]]
     started: float  #: time.monotonic()
-    limit: int | None = None  #: in effect; None where the request was refused or is no list request
+    limit: int | None = None  #: as asked, or the default; None where the request was refused or is no list request
     offset: int | None = None
     status: int | str = "unanswered"  #: or the fault's name, where it is no status
     returned: int = 0  #: records
@@ -238,124 +363,314 @@ def error(status: int, *errors: str) -> Reply:
     return success(status, message=HTTPStatus(status).phrase, errors=list(errors))
 
 
-def digits(phone: str) -> str:
-    """Return what decides which number is meant."""
-    return _digits("", phone)
+# The list in its order
 
 
-def micros(when: dt.datetime) -> int:
-    """Return an instant as microseconds since the epoch."""
-    return (when - EPOCH) // MICROSECOND
+class Order(t.NamedTuple):
+    """What decides where an entry stands."""
+
+    name: str = "time"
+    delay: int = 0  #: microseconds
+
+    @property
+    def by_time(self) -> bool:
+        """Whether entries stand exactly where their times put them."""
+        return self.name == "time" and not self.delay
+
+    @property
+    def marked(self) -> bool:
+        """Whether entries that the order does not tell apart have a place by chance; otherwise the newest is first."""
+        return not self.by_time and self.name != "ascending"
+
+
+class Item(t.NamedTuple):
+    """An entry in its place."""
+
+    key: int  #: what the list is ordered by
+    mark: int  #: what decides among equal keys, where the order has marks
+    when: int  #: microseconds since the epoch
+    row: bytes
+
+
+class Columns:
+    """Entries in one order, what is listed first last; column by column, so that a page is one slice and one join."""
+
+    def __init__(self, order: Order) -> None:
+        self.times = array("q")
+        self.rows: list[bytes] = []
+        # By time, the times themselves are the keys: one array, not two.
+        self.keys = self.times if order.by_time else array("q")
+        self.marks = array("q") if order.marked else None
+
+    def tie(self, key: int) -> tuple[int, int]:
+        """Return the positions between which the entries with a key are."""
+        return bisect_left(self.keys, key), bisect_right(self.keys, key)
+
+    def insert(self, item: Item) -> None:
+        """Put in one entry; without marks, before those of its own key (in the order the API lists them)."""
+        low, position = self.tie(item.key)
+        if self.marks is not None:
+            position = bisect_right(self.marks, item.mark, low, position)
+            self.marks.insert(position, item.mark)
+        if self.keys is not self.times:
+            self.keys.insert(position, item.key)
+        self.times.insert(position, item.when)
+        self.rows.insert(position, item.row)
+
+    def extend(self, items: Iterable[Item]) -> None:
+        """Put in any number of entries: sorting once beats shifting every time."""
+        for key, mark, when, row in items:
+            self.times.append(when)
+            self.rows.append(row)
+            if self.keys is not self.times:
+                self.keys.append(key)
+            if self.marks is not None:
+                self.marks.append(mark)
+        keys, marks = self.keys, self.marks
+        if marks is not None:
+            positions = sorted(range(len(keys)), key=lambda position: (keys[position], marks[position]))
+            self.marks = array("q", [marks[position] for position in positions])
+        elif any(itertools.starmap(operator.gt, itertools.pairwise(keys))):
+            positions = sorted(range(len(keys)), key=keys.__getitem__)
+        else:
+            return
+        if keys is not self.times:
+            self.keys = array("q", [keys[position] for position in positions])
+        self._rearrange(0, positions)
+
+    def _rearrange(self, start: int, positions: list[int]) -> None:
+        """Put the rows that are at these positions, and their times, where the list has them from start on."""
+        end = start + len(positions)
+        self.rows[start:end] = [self.rows[position] for position in positions]
+        self.times[start:end] = array("q", [self.times[position] for position in positions])
+
+    def delete(self, position: int) -> None:
+        """Take out what stands at a position."""
+        del self.rows[position], self.times[position]
+        if self.keys is not self.times:
+            del self.keys[position]
+        if self.marks is not None:
+            del self.marks[position]
+
+    def remove(self, key: int, row: bytes) -> None:
+        """Take out a row, wherever among those of its key it has moved."""
+        self.delete(self.rows.index(row, *self.tie(key)))
+
+    def items(self, positions: Iterable[int]) -> Iterator[Item]:
+        """Yield what stands at some positions."""
+        for position in positions:
+            mark = 0 if self.marks is None else self.marks[position]
+            yield Item(self.keys[position], mark, self.times[position], self.rows[position])
+
+    def shuffle_ties(self, rng: random.Random, low: int, high: int) -> None:
+        """Let entries that the order does not tell apart change places, where positions low to high can show it."""
+        position = bisect_left(self.keys, self.keys[low])
+        for _, tied in itertools.groupby(self.keys[position : bisect_right(self.keys, self.keys[high - 1])]):
+            end = position + len(list(tied))
+            if end - position > 1:
+                self._rearrange(position, rng.sample(range(position, end), end - position))
+            position = end
 
 
 class Listing:
-    """The list itself, ascending: instants beside encoded records, so that a page is one slice and one join."""
+    """The list itself, in the order it is told, and the parts of it that were asked for where they are no one slice."""
 
-    def __init__(self) -> None:
-        self.times: MutableSequence[int] = array("q")
-        self.rows: list[bytes] = []
+    def __init__(self, entries: Iterable[Entry] = (), *, seed: int = 0) -> None:
+        self.order = Order()
+        self.columns = Columns(self.order)
         self.reasons: Counter[str | None] = Counter()
+        self._seed = str(seed).encode()[:64]
+        self._copies: Counter[bytes] = Counter()
         # Built when first asked for: a benchmark that only pages should not pay for it.
-        self._instants: dict[str, tuple[int, ...]] | None = None
-        self._filtered: dict[tuple[int, int, str], tuple[MutableSequence[int], list[bytes]]] = {}
+        self._keys: dict[str, tuple[int, ...]] | None = None
+        self._parts: dict[Part, Columns] = {}
+        self.extend(entries)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, position: int) -> Entry:
-        record = json.loads(self.rows[position])
-        when = EPOCH + self.times[position] * MICROSECOND
-        return Entry(record["phone"], when, record.get("reason"), record["invalid_detected_at"])
+        return Entry.of(self.times[position], self.rows[position])
+
+    @property
+    def times(self) -> array[int]:
+        """Instants of the entries, in microseconds."""
+        return self.columns.times
+
+    @property
+    def rows(self) -> list[bytes]:
+        """Entries as they stand in an answer; what is listed first last."""
+        return self.columns.rows
+
+    # Who is where
 
     def number_at(self, position: int) -> str:
         """Return the digits of an entry, without reading all of it."""
-        return digits(self.rows[position].split(b'"', 4)[3].decode())
+        return digits(phone_of(self.rows[position]) or "")
 
     @property
-    def instants(self) -> dict[str, tuple[int, ...]]:
-        """Instants by the digits of the number detected then."""
-        if self._instants is None:
-            self._instants = {}
-            for position, when in enumerate(self.times):
-                self._note(self.number_at(position), when)
-        return self._instants
+    def keys(self) -> dict[str, tuple[int, ...]]:
+        """What the list is ordered by, of each number's entries."""
+        if self._keys is None:
+            self._keys = {}
+            for key, row in zip(self.columns.keys, self.rows, strict=True):
+                self._note(row, key)
+        return self._keys
 
-    def _note(self, number: str, when: int) -> None:
-        self.instants[number] = (*self.instants.get(number, ()), when)
+    def _note(self, row: bytes, key: int) -> None:
+        if (phone := phone_of(row)) is not None:
+            number = digits(phone)
+            self.keys[number] = (*self.keys.get(number, ()), key)
 
-    def extend(self, entries: Iterable[Entry]) -> None:
-        """Put in any number of entries."""
-        self._filtered.clear()
-        self._instants = None
-        for entry in entries:
-            self.times.append(micros(entry.detected_at))
-            self.rows.append(entry.encoded())
-            self.reasons[entry.reason] += 1
-        if any(itertools.starmap(operator.gt, itertools.pairwise(self.times))):
-            order = sorted(range(len(self.times)), key=self.times.__getitem__)
-            self.times = array("q", [self.times[position] for position in order])
-            self.rows = [self.rows[position] for position in order]
-
-    def insert(self, entry: Entry) -> None:
-        """Put in one entry, before those of its own instant (in the order the API lists them)."""
-        when = micros(entry.detected_at)
-        position = bisect_right(self.times, when)
-        self._note(digits(entry.phone), when)
-        self.times.insert(position, when)
-        self.rows.insert(position, entry.encoded())
-        self.reasons[entry.reason] += 1
-        self._filtered.clear()
-
-    def pop(self, position: int) -> Entry:
-        """Take out one entry."""
-        entry, when = self[position], self.times[position]
-        # One entry's worth: the same number may be listed twice, even at one instant.
-        left = list(self.instants.pop(digits(entry.phone)))
-        left.remove(when)
-        if left:
-            self.instants[digits(entry.phone)] = tuple(left)
-        del self.times[position], self.rows[position]
-        self.reasons[entry.reason] -= 1
-        self._filtered.clear()
-        return entry
-
-    def positions(self, phones: Iterable[str]) -> list[int]:
-        """Return where the numbers are, descending."""
+    def positions(self, phones: Iterable[str], compare: str = "digits") -> list[int]:
+        """Return where the numbers are, as listed; for the ways to compare see Behaviour."""
+        wanted: dict[str, set[str]] = {}
+        for phone in phones:
+            if compare in {"digits", "stored"} or spelling(phone) in {compare, None}:
+                wanted.setdefault(digits(phone), set()).add(phone)
         return sorted(
             {
                 position
-                for wanted in {digits(phone) for phone in phones}
-                for when in self.instants.get(wanted, ())
-                for position in range(bisect_left(self.times, when), bisect_right(self.times, when))
-                if self.number_at(position) == wanted
+                for number, spelled in wanted.items()
+                for key in self.keys.get(number, ())
+                for position in range(*self.columns.tie(key))
+                if (listed := phone_of(self.rows[position])) is not None
+                and (digits(listed) == number if compare != "stored" else listed in spelled)
             },
             reverse=True,
         )
 
-    def between(self, start: int, end: int, reason: str | None) -> tuple[MutableSequence[int], list[bytes], int, int]:
-        """Return instants and rows, and the positions among them between which an answer's records are."""
-        low, high = bisect_left(self.times, start), bisect_left(self.times, end)
-        if reason is None:
-            return self.times, self.rows, low, high
-        if (low, high, reason) not in self._filtered:
-            ending = f'"reason":{_quoted(reason)}}}'.encode()
-            kept = [position for position in range(low, high) if self.rows[position].endswith(ending)]
-            self._filtered[low, high, reason] = (
-                array("q", [self.times[position] for position in kept]),
-                [self.rows[position] for position in kept],
+    # Coming and going
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Put in any number of entries."""
+        self._parts.clear()
+        self._keys = None
+        self.columns.extend(map(self._take_in, entries))
+
+    def insert(self, entry: Entry) -> None:
+        """Put in one entry."""
+        item = self._take_in(entry)
+        self._note(item.row, item.key)
+        self.columns.insert(item)
+        for part, columns in self._parts.items():
+            if part.takes(item):
+                columns.insert(item)
+
+    def _take_in(self, entry: Entry) -> Item:
+        self.reasons[entry.reason] += 1
+        return self._item(micros(entry.detected_at), entry.encoded())
+
+    def pop(self, position: int) -> Entry:
+        """Take out one entry."""
+        entry = self[position]
+        [item] = self.columns.items([position])
+        phone = phone_of(item.row)
+        if phone is not None:
+            # One entry's worth: the same number may be listed twice, even at one instant.
+            left = list(self.keys.pop(digits(phone)))
+            left.remove(item.key)
+            if left:
+                self.keys[digits(phone)] = tuple(left)
+        self.columns.delete(position)
+        for part, columns in self._parts.items():
+            if part.takes(item):
+                columns.remove(item.key, item.row)
+        self.reasons[entry.reason] -= 1
+        return entry
+
+    # Order
+
+    def arrange(self, order: Order) -> None:
+        """Put the list in another order, if it is another."""
+        if order == self.order:
+            return
+        before, self.order = self.columns, order
+        self._copies.clear()
+        self._parts.clear()
+        self._keys = None
+        self.columns = Columns(order)
+        self.columns.extend(itertools.starmap(self._item, zip(before.times, before.rows, strict=True)))
+
+    def _item(self, when: int, row: bytes) -> Item:
+        """Give an entry its place."""
+        if self.order.by_time:
+            return Item(when, 0, when, row)
+        mark = self._mark(row)
+        name = self.order.name
+        if name in UNITS:
+            key = when // UNITS[name] * UNITS[name]
+        elif name == "number":
+            # As texts are ordered; longer than any number is, and short enough for an array.
+            number = _digits("", phone_of(row) or "")[:18]
+            key = 10**18 - int(number.ljust(18, "0"))
+        else:
+            key = {"time": when + (mark * self.order.delay >> 63), "ascending": -when, "random": mark}[name]
+        return Item(key, mark, when, row)
+
+    def _mark(self, row: bytes) -> int:
+        """Return 63 bits that are an entry's own; the second of two that are identical has others than the first."""
+        copy = self._copies[row].to_bytes(8, "big")
+        self._copies[row] += 1
+        return int.from_bytes(hashlib.blake2b(row, digest_size=8, key=self._seed, salt=copy).digest(), "big") >> 1
+
+    # What an answer is taken from
+
+    def between(self, start: int, end: int, reason: str | None) -> tuple[Columns, int, int]:
+        """Return columns, and the positions among them between which an answer's records are."""
+        low, high, exact = self._span(start, end)
+        if exact and reason is None:
+            return self.columns, low, high
+        part = Part(start, end, reason)
+        if part not in self._parts:
+            if len(self._parts) >= MOST_PARTS:
+                del self._parts[next(iter(self._parts))]
+            self._parts[part] = self._cut(part, low, high)
+        columns = self._parts[part]
+        return columns, 0, len(columns.rows)
+
+    def _span(self, start: int, end: int) -> tuple[int, int, bool]:
+        """Return positions between which all entries of a range are, and whether they are the only ones there."""
+        keys, name = self.columns.keys, self.order.name
+        if name in UNORDERED:
+            return 0, len(keys), False
+        if name == "ascending":
+            return bisect_right(keys, -end), bisect_right(keys, -start), True
+        # Ranges begin and end at midnights, which cutting times to a unit leaves where they are.
+        return bisect_left(keys, start), bisect_left(keys, end + self.order.delay), not self.order.delay
+
+    def _cut(self, part: Part, low: int, high: int) -> Columns:
+        """Copy a part of the list; it moves with the list from now on."""
+        columns = Columns(self.order)
+        times, rows, wanted = self.times, self.rows, part.ending
+        columns.extend(
+            self.columns.items(
+                position
+                for position in range(low, high)
+                if part.start <= times[position] < part.end and wanted in rows[position]
             )
-        times, rows = self._filtered[low, high, reason]
-        return times, rows, 0, len(rows)
+        )
+        return columns
 
 
-def shuffle_ties(rng: random.Random, times: MutableSequence[int], rows: list[bytes], low: int, high: int) -> None:
-    """Let entries of one instant change places, where positions low to high can show it."""
-    position = bisect_left(times, times[low])
-    for _, tied in itertools.groupby(times[position : bisect_right(times, times[high - 1])]):
-        end = position + len(list(tied))
-        if end - position > 1:
-            rows[position:end] = rng.sample(rows[position:end], end - position)
-        position = end
+class Part(t.NamedTuple):
+    """What of the list a request is about."""
+
+    start: int
+    end: int
+    reason: str | None
+
+    @property
+    def ending(self) -> bytes:
+        """What a row with this reason has in it; quotes inside a value are never bare."""
+        return b"" if self.reason is None else f'"reason":{_quoted(self.reason)}'.encode()
+
+    def takes(self, item: Item) -> bool:
+        """Whether an entry is in it."""
+        return self.start <= item.when < self.end and self.ending in item.row
+
+
+# Braze
 
 
 class Simulator:
@@ -381,14 +696,13 @@ class Simulator:
         self.max_under_way = 0
         self.connections: set[Connection] = set()
         self.failures: list[BaseException] = []
-        self._listing = Listing()
-        self._listing.extend(entries)
+        self._kept = Listing(entries, seed=seed)
         self._rng = random.Random(seed)
         self._lock = threading.RLock()
         self._window: tuple[float, float] = (0, 0)
         self._spent = 0
         now = micros(self.now())
-        times = self._listing.times or [now - 3_600_000_000, now]
+        times: Sequence[int] = self._kept.times or [now - 3_600_000_000, now]
         self._range = (times[0], times[-1])
         self._socket = self._bind(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
@@ -439,6 +753,12 @@ class Simulator:
 
     # The list, for any thread
 
+    @property
+    def _listing(self) -> Listing:
+        """The list, in the order that the behaviour has now."""
+        self._kept.arrange(Order(self.behaviour.order, round(self.behaviour.delay_seconds * 1_000_000)))
+        return self._kept
+
     def now(self) -> dt.datetime:
         """Return the time on the simulator's clock."""
         return dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=self.behaviour.clock_offset)
@@ -447,7 +767,7 @@ class Simulator:
         """Put entries on the list."""
         several = [entries] if isinstance(entries, Entry) else list(entries)
         with self._lock:
-            if len(several) > 100:  # Sorting once beats shifting every time.
+            if len(several) > 100:
                 self._listing.extend(several)
             else:
                 for entry in several:
@@ -455,9 +775,12 @@ class Simulator:
             self.added += several
 
     def remove(self, phones: Iterable[str]) -> int:
-        """Take numbers off the list; return how many entries that were."""
+        """Take numbers off the list, by their digits; return how many entries that were."""
+        return self._take_off(phones, "digits")
+
+    def _take_off(self, phones: Iterable[str], compare: str) -> int:
         with self._lock:
-            gone = [self._listing.pop(position) for position in self._listing.positions(phones)]
+            gone = [self._listing.pop(position) for position in self._listing.positions(phones, compare)]
             self.removed += gone
         return len(gone)
 
@@ -488,7 +811,7 @@ class Simulator:
 
     def _detect(self, when: int) -> Entry:
         phone = "+" + number(self._rng.randrange(AREAS * LINES))
-        while digits(phone) in self._listing.instants:
+        while digits(phone) in self._listing.keys:
             phone = "+" + number(self._rng.randrange(AREAS * LINES))
         detected_at = EPOCH + when // 1000 * 1000 * MICROSECOND
         entry = Entry(phone, detected_at, self._rng.choice(REASONS), spell(detected_at))
@@ -594,21 +917,44 @@ class Simulator:
 
     def _list(self, _message: Message, request: Request) -> Reply:
         params = {name: values[-1] for name, values in request.params.items()}
-        limit = whole_number(params, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
-        offset = whole_number(params, "offset", 0, 0, 10**12)
+        limit, offset = self._slice(params)
         reason = params.get("reason")
         if reason is not None and reason not in REASONS and self.behaviour.refuse_reasons:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"reason must be one of {', '.join(REASONS)}")
         phones = request.params.get("phone_numbers[]")
         start, end = (0, 0) if phones else self._dates(params)
+        if phones:
+            self._check_spelling(phones)
+        beside = bool(phones) and not params.keys().isdisjoint({"limit", "offset"})
+        if beside and self.behaviour.limit_beside_numbers == "refused":
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "limit and offset cannot be combined with phone_numbers[]")
         request.limit, request.offset = limit, offset
         self._move()
+        size = min(limit, self._cap())
         if phones:
-            rows = self._rows_of(phones, reason)[offset : offset + limit]
+            empty = beside and self.behaviour.limit_beside_numbers == "empty"
+            rows = [] if empty else self._rows_of(phones, reason)[offset : offset + size]
         else:
-            rows = self._page(self._listing.between(start, end, reason), offset, limit)
+            rows = self._page(*self._listing.between(start, end, reason), offset, size)
         body = b'{"sms":[' + b",".join(rows) + b'],"message":"success"}'
         return Reply(200, body, returned=len(rows))
+
+    def _slice(self, params: dict[str, str]) -> tuple[int, int]:
+        """Return limit and offset as asked for."""
+        limit = whole_number(params, "limit", DEFAULT_PAGE, 1, MAX_PAGE)
+        offset = whole_number(params, "offset", 0, 0, 10**12)
+        if self.behaviour.refuse_zero_offset and "offset" in params and offset == 0:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "Offset must be greater than 0.")
+        if self.behaviour.max_offset is not None and offset > self.behaviour.max_offset:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"offset must be at most {self.behaviour.max_offset}")
+        return limit, offset
+
+    def _cap(self) -> int:
+        """Return the most records of this answer."""
+        cap, spread = self.behaviour.page_cap, self.behaviour.page_cap_spread
+        if cap is None or not spread:
+            return cap or MAX_PAGE
+        return self._rng.randint(max(1, math.ceil(cap * (1 - spread))), cap)
 
     def _dates(self, params: dict[str, str]) -> tuple[int, int]:
         if not {"start_date", "end_date"} <= params.keys():
@@ -616,21 +962,28 @@ class Simulator:
         start, end = midnight(params, "start_date"), midnight(params, "end_date")
         if start >= end:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "start_date must be earlier than end_date")
+        longest = self.behaviour.max_range_days
+        if longest is not None and end - start > longest * DAY:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"the date range must be at most {longest} days")
         return micros(start), micros(end) + self.behaviour.end_inclusive * (DAY // MICROSECOND)
 
     def _rows_of(self, phones: list[str], reason: str | None) -> list[bytes]:
-        found = self._listing.positions(phones)
+        found = self._listing.positions(phones, self.behaviour.compare_numbers)
         return [self._listing.rows[i] for i in found if reason is None or self._listing[i].reason == reason]
 
-    def _page(self, among: tuple[MutableSequence[int], list[bytes], int, int], offset: int, limit: int) -> list[bytes]:
-        times, rows, low, high = among
+    def _check_spelling(self, phones: list[str]) -> None:
+        refused = self.behaviour.refuse_spelling
+        if any(spelling(phone) == refused for phone in phones):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "phone numbers must be in E.164 format")
+
+    def _page(self, columns: Columns, low: int, high: int, offset: int, size: int) -> list[bytes]:
         top = high - offset
         if top <= low:
             return []
-        bottom = max(low, top - limit)
+        bottom = max(low, top - size)
         if self.behaviour.shuffle_ties:
-            shuffle_ties(self._rng, times, rows, bottom, top)
-        page = rows[bottom:top]
+            columns.shuffle_ties(self._rng, bottom, top)
+        page = columns.rows[bottom:top]
         page.reverse()
         return page
 
@@ -644,7 +997,8 @@ class Simulator:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "phone_numbers must be a list of strings")
         if not 1 <= len(phones) <= MAX_REMOVALS:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"phone_numbers takes 1 to {MAX_REMOVALS} numbers")
-        self.remove(phones)
+        self._check_spelling(phones)
+        self._take_off(phones, self.behaviour.compare_numbers)
         self.removal_posts.append(phones)
         return success(201, message="success")
 
@@ -659,7 +1013,7 @@ class Simulator:
             ("PATCH", "/behaviour"): self._change,
             ("POST", "/behaviour"): self._change,
             ("POST", "/detect"): lambda body: success(entries=self._shown(self._detected(body))),
-            ("POST", "/remove"): self._take_off,
+            ("POST", "/remove"): self._gone,
             ("POST", "/reset_log"): lambda _: self._reset_log(),
         }
         route = routes.get((message.method, url.path[len(CONTROL_PATH) :].rstrip("/")))
@@ -694,7 +1048,7 @@ class Simulator:
     def _detected(self, body: dict[str, t.Any]) -> list[Entry]:
         return self.detect(int(body.get("count", 1)), float(body.get("minutes", 5)))
 
-    def _take_off(self, body: dict[str, t.Any]) -> Reply:
+    def _gone(self, body: dict[str, t.Any]) -> Reply:
         before = len(self.removed)
         self.remove(body.get("phones", ()))
         self.remove_any(int(body.get("count", 0)))
@@ -706,8 +1060,11 @@ class Simulator:
         self.max_under_way = len(self.under_way)
         return self._totals()
 
-    def _shown(self, entries: list[Entry]) -> list[dict[str, str]]:
-        return [{**entry.payload(), "detected_at": entry.detected_at.isoformat()} for entry in entries]
+    def _shown(self, entries: list[Entry]) -> list[dict[str, t.Any]]:
+        shown = ((entry.payload(), entry.detected_at.isoformat()) for entry in entries)
+        return [
+            {**(record if isinstance(record, dict) else {"raw": record}), "detected_at": at} for record, at in shown
+        ]
 
 
 def whole_number(params: dict[str, str], name: str, default: int, low: int, high: int) -> int:
@@ -727,6 +1084,9 @@ def midnight(params: dict[str, str], name: str) -> dt.datetime:
         return dt.datetime.fromisoformat(f"{spelled}T00:00:00+00:00")
     except ValueError:
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} must be a date, YYYY-MM-DD") from None
+
+
+# The connection
 
 
 class Connection(asyncio.Protocol):
@@ -862,6 +1222,9 @@ class Connection(asyncio.Protocol):
         return f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n{lines}\r\n".encode("latin-1")
 
 
+# Seeds
+
+
 class Spelling(t.NamedTuple):
     """One way of writing an instant."""
 
@@ -943,6 +1306,9 @@ def _instants(rng: random.Random, midnight: int, size: int, ties: float) -> Iter
         yield rounded, MICROSECONDS if rounded % spelling.unit else spelling
 
 
+# The command
+
+
 def arguments() -> argparse.Namespace:
     """Read the command line: every Behaviour field is an option too."""
     parser = argparse.ArgumentParser(description="A stand-in for Braze on localhost.")
@@ -959,8 +1325,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--latency-ms", type=float, default=0.0)
     how = f"also while it serves: GET {CONTROL_PATH} shows it, PATCH {CONTROL_PATH}/behaviour changes it"
     group = parser.add_argument_group("behaviour", how)
-    for declared in dataclasses.fields(Behaviour):
-        default = DEFAULTS[declared.name]
+    for name, declared in FIELDS.items():
+        default = DEFAULTS[name]
         shown = " ".join(default) if isinstance(default, tuple) else default
         told = declared.metadata["meaning"] + (f" ({shown})" if shown else "")
         options: dict[str, t.Any] = {"default": argparse.SUPPRESS, "help": told}
@@ -968,10 +1334,12 @@ def arguments() -> argparse.Namespace:
             options["action"] = argparse.BooleanOptionalAction
         elif isinstance(default, (list, tuple, set)):
             options |= {"nargs": "+", "metavar": "VALUE"}
+        elif declared.metadata["choices"]:
+            options["choices"] = declared.metadata["choices"]
         else:
-            options |= {"type": str if default is None else type(default), "metavar": "VALUE"}
-        if declared.name != "latency":
-            group.add_argument("--" + declared.name.replace("_", "-"), **options)
+            options |= {"type": declared.metadata["kind"] or type(default), "metavar": "VALUE"}
+        if name != "latency":
+            group.add_argument("--" + name.replace("_", "-"), **options)
     return parser.parse_args()
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import email.utils
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 import typing as t
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -515,6 +517,293 @@ def test_ties_change_places_among_themselves_only():
 
 def test_records_of_one_instant_keep_their_order_unless_told_otherwise(client):
     assert client.sms(limit=500) == client.sms(limit=500)
+
+
+# What the documents leave open: order
+
+
+def in_pages(client, size=100, **params):
+    """Read a list at rest."""
+    pages = []
+    while not pages or pages[-1]:
+        pages.append(client.sms(limit=size, offset=sum(map(len, pages)), **params))
+    return [record for page in pages for record in page]
+
+
+def order_of(braze, **options):
+    """List a day and a half of entries, some at one instant, as they come in an order."""
+    with Client(braze) as client:
+        client.control("/behaviour", options, "PATCH")
+        return in_pages(client)
+
+
+@pytest.fixture(scope="module")
+def busy():
+    """Have many entries in every hour."""
+    return seeded(600, days=2, until=UNTIL, ties=0.3)
+
+
+def cut(known, unit):
+    return known.detected_at.replace(
+        microsecond=0, second=0, **({"minute": 0} if unit != "minute" else {}), **({"hour": 0} if unit == "day" else {})
+    )
+
+
+@pytest.mark.parametrize("unit", ["minute", "hour", "day"])
+def test_a_list_may_descend_by_a_unit_within_which_nothing_is_in_order(busy, unit):
+    with Simulator(busy, order=unit) as braze, Client(braze) as client:
+        assert in_pages(client) == in_pages(client, 37) == [known.payload() for known in braze.entries()]
+        listed = braze.entries()
+    units = [cut(known, unit) for known in listed]
+    assert units == sorted(units, reverse=True)
+    times = [known.detected_at for known in listed]
+    assert times != sorted(times, reverse=True)
+    assert Counter(listed) == Counter(busy)
+
+
+def test_a_list_may_ascend(busy):
+    with Simulator(busy, order="ascending") as braze, Client(braze) as client:
+        listed = in_pages(client)
+        found = client.sms(start_date="2026-02-28", end_date="2026-03-01", limit=500)
+    assert listed == [known.payload() for known in braze.entries()]
+    assert [known.detected_at for known in braze.entries()] == [known.detected_at for known in busy]
+    first = next(i for i, known in enumerate(busy) if known.detected_at >= UNTIL - dt.timedelta(days=1))
+    assert found[0]["invalid_detected_at"] == busy[first].spelled
+    assert len(found) == min(500, len(busy) - first)
+
+
+def test_a_list_may_be_ordered_by_number(busy):
+    with Simulator(busy, order="number") as braze, Client(braze) as client:
+        numbers = [simulator.digits(record["phone"]) for record in in_pages(client)]
+    assert numbers == sorted(simulator.digits(known.phone) for known in busy)
+
+
+def test_a_list_may_have_no_order_and_keeps_what_it_has(busy):
+    with Simulator(busy, order="random") as braze, Client(braze) as client:
+        listed = in_pages(client)
+        assert in_pages(client, 37) == listed
+        lines = [known.payload() for known in busy]
+        ranks = [lines.index(record) for record in listed]
+        assert sorted(ranks) == list(range(len(busy)))
+        # Neither up nor down: of neighbours, about as many ascend as descend.
+        assert 250 < sum(one < other for one, other in itertools.pairwise(ranks)) < 350
+        # The same for the same seed alone, and what comes and goes moves nothing else.
+        with Simulator(reversed(busy), order="random") as twin, Simulator(busy, order="random", seed=1) as other:
+            assert [known.payload() for known in twin.entries()] == listed
+            assert [known.payload() for known in other.entries()] != listed
+        gone, new = braze.remove_any(50), braze.detect(50, minutes=5)
+        kept = [record for record in listed if record not in [known.payload() for known in gone]]
+        news = [known.payload() for known in new]
+        now = in_pages(client)
+        assert [record for record in now if record not in news] == kept
+        assert [record for record in now if record in news] != news[::-1]
+
+
+def test_many_entries_that_come_at_once_move_no_others(busy):
+    with Simulator(busy[:300], order="random") as braze, Client(braze) as client:
+        before = in_pages(client)
+        braze.add(busy[300:])
+        news = [known.payload() for known in busy[300:]]
+        assert [record for record in in_pages(client) if record not in news] == before
+
+
+@pytest.mark.parametrize("delay", [0.4, 90, 10_800])
+def test_entries_may_stand_above_their_time_by_up_to_a_delay(busy, delay):
+    with Simulator(busy, delay_seconds=delay) as braze, Client(braze) as client:
+        listed = braze.entries()
+        assert in_pages(client, 37) == [known.payload() for known in listed]
+    times = [known.detected_at for known in listed]
+    # Nothing stands above what is newer by more than the delay.
+    newest = list(itertools.accumulate(reversed(times), max))[::-1]
+    most = max(later - one for one, later in zip(times, newest, strict=True))
+    assert most <= dt.timedelta(seconds=delay)
+    if delay > 1:
+        assert most > dt.timedelta(seconds=delay / 10)
+    assert Counter(listed) == Counter(busy)
+
+
+@pytest.mark.parametrize("options", [{"order": order} for order in simulator.ORDERS] + [{"delay_seconds": 3600.0}])
+def test_every_order_takes_ranges_reasons_numbers_and_moves(busy, options):
+    with Simulator(busy, **options) as braze, Client(braze) as client:
+        last = {"start_date": "2026-02-28", "end_date": "2026-03-01"}
+
+        def expected(reason=None):
+            since = UNTIL - dt.timedelta(days=1)
+            return [
+                known.payload()
+                for known in braze.entries()
+                if since <= known.detected_at < UNTIL and reason in {None, known.reason}
+            ]
+
+        assert in_pages(client, 30, **last) == expected()
+        assert in_pages(client, 30, reason="deactivated", **last) == expected("deactivated")
+        # What is at hand of the list moves with it.
+        client.remove(*[record["phone"] for record in expected()[:40]])
+        back = [busy[i]._replace(detected_at=UNTIL - dt.timedelta(minutes=i)) for i in range(20)]
+        braze.add([known._replace(spelled=spell(known.detected_at)) for known in back])
+        assert in_pages(client, 30, **last) == expected()
+        assert in_pages(client, 30, reason="deactivated", **last) == expected("deactivated")
+        numbers = [known.phone for known in braze.entries()[::50]]
+        found = client.get({"phone_numbers[]": numbers}).json()["sms"]
+        assert {record["phone"] for record in found} >= set(numbers)
+        assert client.remove(*numbers).status_code == 201
+        assert client.get({"phone_numbers[]": numbers}).json()["sms"] == []
+        braze.behaviour.removals_per_page = braze.behaviour.late_insertions_per_page = 3
+        before, added, removed = Counter(braze.entries()), len(braze.added), len(braze.removed)
+        for offset in range(0, 300, 30):
+            client.sms(limit=30, offset=offset, **last)
+        braze.behaviour.removals_per_page = braze.behaviour.late_insertions_per_page = 0
+        assert len(braze.added) - added == len(braze.removed) - removed == 30
+        assert Counter(braze.entries()) == before + Counter(braze.added[added:]) - Counter(braze.removed[removed:])
+        assert in_pages(client, 30, **last) == expected()
+
+
+@pytest.mark.parametrize("order", ["minute", "hour", "day", "ascending"])
+def test_what_the_order_does_not_tell_apart_changes_places_if_told_to(busy, order):
+    with Simulator(busy, order=order, shuffle_ties=True) as braze, Client(braze) as client:
+        pages = [client.sms(limit=200) for _ in range(3)]
+        listed = braze.entries()
+        assert braze.remove([known.phone for known in listed[:10]]) == 10
+        assert not set(listed[:10]) & set(braze.entries())
+    assert pages[0] != pages[1] != pages[2]
+    assert Counter(listed) == Counter(busy)
+    if order != "ascending":
+        units = [cut(known, order) for known in listed]
+        assert units == sorted(units, reverse=True)
+
+
+def test_the_order_changes_while_it_serves(busy):
+    with Simulator(busy) as braze:
+        by_time, random = order_of(braze), order_of(braze, order="random")
+        assert order_of(braze, order="day") != by_time
+        assert order_of(braze, order="random") == random != by_time
+        times = [known.detected_at for known in braze.entries()]
+        assert order_of(braze, order="time") != random
+        assert [known.detected_at for known in braze.entries()] == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize("options", [{"order": "random"}, {"order": "number"}, {"delay_seconds": 90.0}])
+def test_a_long_list_without_order_is_served_as_fast_as_one_with(options):
+    def seconds(**options):
+        with Simulator(seeded(20_000, days=3, until=UNTIL), removals_per_page=0.5, **options) as braze:
+            began = time.process_time()
+            with Client(braze) as client:
+                assert len(in_pages(client, end_date="2026-03-02")) >= 19_900
+            return time.process_time() - began
+
+    assert seconds(**options) < 3 * seconds() + 1
+
+
+# What the documents leave open: pages, offsets, ranges
+
+
+def test_an_answer_may_be_capped_whatever_the_limit(braze, client):
+    braze.behaviour.page_cap = 150
+    assert [len(client.sms(limit=limit)) for limit in (500, 150, 20)] == [150, 150, 20]
+    numbers = [known.phone for known in braze.entries()[:300]]
+    assert len(client.get({"phone_numbers[]": numbers}).json()["sms"]) == 100
+    braze.behaviour.page_cap = 40
+    assert len(client.get({"phone_numbers[]": numbers}).json()["sms"]) == 40
+    assert client.sms(offset=40) == [known.payload() for known in braze.entries()[40:80]]
+
+
+def test_a_cap_may_differ_from_answer_to_answer(braze, client):
+    braze.behaviour.page_cap, braze.behaviour.page_cap_spread = 100, 0.2
+    sizes = [len(client.sms(limit=500)) for _ in range(60)]
+    assert 80 <= min(sizes) < 85
+    assert 95 < max(sizes) <= 100
+    braze.behaviour.page_cap, braze.behaviour.page_cap_spread = 2, 1.0
+    assert {len(client.sms(limit=500)) for _ in range(20)} == {1, 2}
+
+
+def test_an_offset_of_zero_may_be_refused_and_is_none_where_it_is_left_out(braze, client):
+    braze.behaviour.refuse_zero_offset = True
+    answer = client.get({**EVERYTHING, "offset": 0})
+    assert (answer.status_code, answer.json()["errors"]) == (400, ["Offset must be greater than 0."])
+    assert client.sms() + client.sms(offset=100) == [known.payload() for known in braze.entries()[:200]]
+
+
+def test_deep_offsets_may_be_refused(braze, client):
+    braze.behaviour.max_offset = 200
+    assert len(client.sms(offset=200)) == 100
+    assert client.get({**EVERYTHING, "offset": 201}).status_code == 400
+
+
+def test_long_ranges_may_be_refused(braze, client):
+    braze.behaviour.max_range_days = 7
+    assert client.sms(start_date="2026-02-20", end_date="2026-02-27")
+    assert client.get({"start_date": "2026-02-20", "end_date": "2026-02-28"}).status_code == 400
+    assert client.get({"phone_numbers[]": braze.entries()[0].phone, **EVERYTHING}).status_code == 200
+
+
+# What the documents leave open: numbers
+
+
+@pytest.mark.parametrize(
+    "compare, matching",
+    [
+        ("digits", {"+1": {"+1", "2"}, "1": {"+1", "2"}}),
+        ("plus", {"+1": {"+1", "2"}, "1": set()}),
+        ("bare", {"+1": set(), "1": {"+1", "2"}}),
+        ("stored", {"+1": {"+1"}, "1": {"2"}}),
+    ],
+)
+def test_numbers_may_be_found_and_taken_off_in_one_spelling_alone(compare, matching):
+    kept = {"+1": entry(1, "2026-02-01T00:00:00"), "2": entry(1, "2026-02-02T00:00:00", plus="")}
+    asked = {"+1": "+12005550001", "1": "12005550001"}
+    for spelled, found in matching.items():
+        with Simulator(kept.values(), compare_numbers=compare) as braze, Client(braze) as client:
+            answer = client.get({"phone_numbers[]": asked[spelled]}).json()["sms"]
+            assert [record in answer for record in (kept["+1"].payload(), kept["2"].payload())] == [
+                "+1" in found,
+                "2" in found,
+            ]
+            removal = client.remove(asked[spelled])
+            assert (removal.status_code, removal.json()) == (201, {"message": "success"})
+            assert set(braze.removed) == {kept[which] for which in found}
+            # Whoever plays Braze takes off what is meant.
+            braze.remove(["+12005550001"])
+            assert braze.entries() == []
+
+
+@pytest.mark.parametrize("compare", ["digits", "plus", "bare", "stored"])
+def test_a_text_without_digits_is_compared_as_it_stands(compare):
+    entries = [entry(1, "2026-02-01T00:00:00")._replace(phone=phone) for phone in ("", "home", "+", "work")]
+    with Simulator(entries, compare_numbers=compare) as braze, Client(braze) as client:
+        assert [record["phone"] for record in client.get({"phone_numbers[]": ["home", ""]}).json()["sms"]] == [
+            "home",
+            "",
+        ]
+        client.remove("work")
+        assert [known.phone for known in braze.removed] == ["work"]
+
+
+@pytest.mark.parametrize("refused, taken", [("plus", "1"), ("bare", "+1")])
+def test_a_spelling_may_be_refused_in_lookups_and_removals(refused, taken):
+    asked = {"+1": "+12005550001", "1": "12005550001"}
+    [other] = set(asked) - {taken}
+    known = entry(1, "2026-02-01T00:00:00")
+    with Simulator([known], refuse_spelling=refused) as braze, Client(braze) as client:
+        for numbers in ([asked[other]], [asked[taken], asked[other]]):
+            assert client.get({"phone_numbers[]": numbers}).status_code == 400
+            assert client.remove(*numbers).status_code == 400
+        assert braze.removal_posts == braze.removed == []
+        assert client.get({"phone_numbers[]": asked[taken]}).json()["sms"] == [known.payload()]
+        client.remove(asked[taken])
+        assert braze.removed == [known]
+
+
+@pytest.mark.parametrize("beside", [{"limit": 10}, {"offset": 0}, {"limit": 10, "offset": 1}])
+def test_limit_and_offset_beside_numbers_may_empty_the_answer_or_be_refused(braze, client, beside):
+    numbers = {"phone_numbers[]": [known.phone for known in braze.entries()[:3]]}
+    assert len(client.get({**numbers, **beside}).json()["sms"]) == 3 - beside.get("offset", 0)
+    braze.behaviour.limit_beside_numbers = "empty"
+    assert client.get({**numbers, **beside}).json() == {"sms": [], "message": "success"}
+    assert len(client.get(numbers).json()["sms"]) == 3
+    braze.behaviour.limit_beside_numbers = "refused"
+    assert client.get({**numbers, **beside}).status_code == 400
+    assert len(client.get(numbers).json()["sms"]) == 3
+    assert len(client.sms(limit=10, offset=2)) == 10
 
 
 # The log, and many requests at once
