@@ -21,17 +21,20 @@ from requests.auth import AuthBase
 from requests.models import REDIRECT_STATI
 from typing_extensions import override
 
+from tap_braze_sms.braze.connection_errors import explain
+from tap_braze_sms.braze.errors import HardlyPassingError, OverloadError, RequestRefusedError
 from tap_braze_sms.braze.instances import url_of
 from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE, MARGIN, budget_of, server_time
 from tap_braze_sms.concurrency.cancellation import RESUME_HINT
 from tap_braze_sms.reading import timestamps
-from tap_braze_sms.reading.errors import ReadingError, RetryableError, UnusableDataError
+from tap_braze_sms.reading.errors import Kind, RetryableError, UnusableDataError
 
 if t.TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
     from tap_braze_sms.concurrency.cancellation import CancelToken
+    from tap_braze_sms.reading.errors import ReadingError
 
 T = t.TypeVar("T")
 
@@ -43,6 +46,9 @@ LARGEST_PAGE, LARGEST_REMOVAL = 500, 50
 
 #: Seconds of the waits between tries: 0.5, 2, 8, 32, then 90, each drawn from zero up.
 FIRST_WAIT, WAIT_BASE, LONGEST_WAIT = 0.5, 4, 90
+
+#: Seconds of the waits where a failure hardly passes: three tries within ten seconds.
+SHORT_WAITS = (2.0, 6.0)
 
 #: Characters of an error text of Braze's that are passed on.
 ERROR_TEXT = 200
@@ -68,23 +74,30 @@ _ADVICE: dict[int, str] = {
         "SMS plan is active"
     ),
     HTTPStatus.NOT_FOUND: "there is no such endpoint: check instance or api_url",
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: (
+        "a proxy on the way wants a user and a password: put them into HTTPS_PROXY, as http://user:password@host:port"
+    ),
 }
 
+#: Refusals that a page may tell of, too: a web server's without such a path, and a proxy's.
+_BEFORE_BRAZE = (HTTPStatus.NOT_FOUND, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED)
 
-#: By what the text of a connection's error has in it: why it failed.
-_CAUSES = {
-    "NameResolutionError": "no such host; check instance or api_url",
-    "Proxy": "at the proxy",
-    "SOCKS": "at the proxy",
-    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted",
-    "CA certificate bundle": "the certificates that REQUESTS_CA_BUNDLE names are not there",
-    "SSLError": "it does not speak TLS",
-    "refused": "connection refused",
+#: Braze words every refusal in JSON.
+_NOT_BRAZE = (
+    "it is a page (HTML), which Braze does not answer with: a firewall or a proxy on the way refuses; ask those who "
+    "run it to let requests to {host} pass"
+)
+
+#: What a scheduler should make of a refusal.
+_KINDS: dict[int, Kind] = {
+    **dict.fromkeys(REDIRECT_STATI, Kind.SETTING),
+    HTTPStatus.BAD_REQUEST: Kind.SETTING,
+    HTTPStatus.UNAUTHORIZED: Kind.ACCESS,
+    HTTPStatus.FORBIDDEN: Kind.ACCESS,
+    HTTPStatus.NOT_FOUND: Kind.SETTING,
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED: Kind.SETTING,
+    HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS: Kind.ACCESS,
 }
-
-
-class RequestRefusedError(ReadingError):
-    """Braze refuses a request, or every try of it failed."""
 
 
 class _BearerAuth(AuthBase):
@@ -122,6 +135,8 @@ class BrazeClient:
         self._cancel_token = cancel_token
         self._logger = logger
         self._paused_until = 0.0
+        #: Whether anything ever answered: then what refuses connections is being restarted, rather than not there.
+        self._answered = False
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
         # No cache's answer, and no cookies: those of something in between would pile up.
@@ -164,31 +179,36 @@ class BrazeClient:
         attempts = self._config["max_attempts"]
         waits = backoff.expo(base=WAIT_BASE, factor=FIRST_WAIT, max_value=LONGEST_WAIT)
         next(waits)  # primes the generator
+        hopeless = 0
         for attempt in range(1, attempts + 1):
             try:
                 return read(self._try(send))
             except RetryableError as error:
                 failure = error
-            except (UnusableDataError, RequestRefusedError) as error:
+            except RequestRefusedError as error:
+                msg = f"{what}: {error}"
+                raise RequestRefusedError(msg, error.kind, error.status) from None
+            except UnusableDataError as error:
                 msg = f"{what}: {error}"
                 raise type(error)(msg) from None
-            if attempt < attempts:
-                wait = next(waits)
-                if attempt < attempts - 1:
-                    # The last wait is taken whole: by default a run outlasts an outage of a
-                    # minute however the dice fall.
-                    wait = backoff.full_jitter(wait)
-                wait = max(wait, failure.wait)
-                notice = (
-                    f"{failure}; trying again in {timestamps.format_duration(wait)} (try {attempt + 1} of {attempts})"
-                )
-                self._logger.warning("%s: %s", what, notice)
-                self._cancel_token.wait(wait)
+            hopeless = hopeless + 1 if isinstance(failure, HardlyPassingError) else 0
+            left = min(attempts - attempt, len(SHORT_WAITS) + 1 - hopeless if hopeless else attempts)
+            if not left:
+                break
+            wait = SHORT_WAITS[hopeless - 1] if hopeless else next(waits)
+            if attempt < attempts - 1 and not hopeless:
+                # The last wait is taken whole: by default a run outlasts an outage of a
+                # minute however the dice fall.
+                wait = backoff.full_jitter(wait)
+            wait = max(wait, failure.wait)
+            again = f"trying again in {timestamps.format_duration(wait)} (try {attempt + 1} of {attempt + left})"
+            self._logger.warning("%s: %s; %s", what, failure, again)
+            self._cancel_token.wait(wait)
         # Raised outside the handler, so that no library's message, which can quote the
         # query, comes along as context.
-        often = f", {attempts} times in a row" if attempts > 1 else ""
+        often = f", {attempt} times in a row" if attempt > 1 else ""
         msg = f"{what}: {failure}{often}; {RESUME_HINT}"
-        raise RequestRefusedError(msg)
+        raise RequestRefusedError(msg, failure.kind)
 
     def _try(self, send: Callable[..., requests.Response]) -> bytes:
         """Return the body of a success."""
@@ -199,17 +219,15 @@ class BrazeClient:
             # A redirect would carry the key to an address nobody configured.
             response = send(timeout=self._config["request_timeout"], allow_redirects=False, **self._settings)
             headers = response.headers
+            self._answered = True
             self.clock_skew = min(self.clock_skew, time.time() - server_time(headers))
         except requests.Timeout:
             problem = f"no answer within {self._config['request_timeout']:g} s"
-            raise RetryableError(problem) from None
+            raise OverloadError(problem) from None
         # OSError: whatever requests raises, and a CA bundle that is not there. ValueError: a redirect
         # whose address cannot be read.
         except (OSError, ValueError) as error:
-            # Never the error's own text, which quotes the query.
-            cause = next((said for sign, said in _CAUSES.items() if sign in repr(error)), type(error).__name__)
-            problem = f"the connection to {self._host} failed ({cause})"
-            raise RetryableError(problem) from None
+            raise self._explained(error) from None
         finally:
             self._budget.release(headers, time.monotonic())
         status = response.status_code
@@ -220,12 +238,26 @@ class BrazeClient:
             wait = self._budget.on_rate_limited(wait, time.monotonic())
         if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or status < HTTPStatus.OK:
             problem = f"{_PASSING.get(status, 'Braze had an error')} ({status})"
-            raise RetryableError(problem, wait)
+            overload = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            raise (OverloadError if overload else RetryableError)(problem, wait)
         # Braze names a permission after the path that needs it.
         permission = urlsplit(response.url).path.strip("/").replace("/", ".")
-        advice = _ADVICE.get(status, "{text}").format(permission=permission, text=self._error_text(response))
-        msg = f"{self._host} answered {status}: {advice}"
-        raise RequestRefusedError(msg)
+        advice, kind = _ADVICE.get(status, "{text}"), _KINDS.get(status, Kind.OTHER)
+        if status not in REDIRECT_STATI and _is_page(response):
+            advice = _ADVICE[status] if status in _BEFORE_BRAZE else _NOT_BRAZE
+            kind = _KINDS[status] if status in _BEFORE_BRAZE else Kind.ACCESS
+        said = advice.format(permission=permission, host=self._host, text=self._error_text(response))
+        msg = f"{self._host} answered {status}: {said}"
+        raise RequestRefusedError(msg, kind, status)
+
+    def _explained(self, error: Exception) -> ReadingError:
+        return explain(
+            error,
+            host=self._host,
+            bundle=self._settings["verify"],
+            answered=self._answered,
+            custom="api_url" in self._config,
+        )
 
     def _error_text(self, response: requests.Response) -> str:
         """Return Braze's own words, without anything personal or secret they echo."""
@@ -270,9 +302,18 @@ def _check_success(body: bytes) -> None:
     raise RetryableError(msg)
 
 
+def _is_page(response: requests.Response) -> bool:
+    """Whether an answer is HTML, whatever it is called."""
+    return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
+
+
 def _retry_after(headers: Mapping[str, str]) -> float:
-    """Read ``Retry-After``, seconds or a date, as no more seconds than Braze's window has; 0 where it says nothing."""
-    given, seconds = headers.get("Retry-After", ""), 0.0
+    """Read how long to wait, in seconds or as a date, as no more seconds than Braze's window has; 0: it is not said."""
+    return max(_seconds(headers.get(name, ""), headers) for name in ("Retry-After", "X-RateLimit-Retry-After"))
+
+
+def _seconds(given: str, headers: Mapping[str, str]) -> float:
+    seconds = 0.0
     with contextlib.suppress(ValueError, TypeError):
         seconds = email.utils.parsedate_to_datetime(given).timestamp() - server_time(headers)
     with contextlib.suppress(ValueError):

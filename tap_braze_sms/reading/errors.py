@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import enum
+
+
+class Kind(enum.Enum):
+    """What ended a run, for those who decide whether to run it again."""
+
+    SETTING = "a setting or a file is wrong"
+    ACCESS = "the key, its permission, or what is allowed on the way to Braze"
+    PASSING = "it may pass by itself"
+    DATA = "what came cannot be used, or cannot be proven complete"
+    OTHER = "anything else"
+
 
 class ReadingError(Exception):
     """An end that needs no traceback: the message says what was wrong and what to do."""
+
+    kind = Kind.OTHER
 
 
 class RetryableError(ReadingError):
@@ -15,6 +29,8 @@ class RetryableError(ReadingError):
         wait: Least seconds before the next try.
     """
 
+    kind = Kind.PASSING
+
     def __init__(self, what: str, wait: float = 0.0) -> None:
         super().__init__(what)
         self.wait = wait
@@ -23,6 +39,10 @@ class RetryableError(ReadingError):
 class UnusableDataError(ReadingError):
     """What came cannot be used, or cannot be proven complete, and asking again would not change that."""
 
+    kind = Kind.DATA
+
 
 class UnusableInputError(ReadingError):
     """What this run was given (a state, a file of numbers) cannot be used. The message quotes no record."""
+
+    kind = Kind.SETTING
