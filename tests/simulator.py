@@ -17,6 +17,7 @@ import math
 import operator
 import random
 import re
+import shlex
 import signal
 import socket
 import struct
@@ -50,7 +51,7 @@ MAX_HEAD = 1024 * 1024
 #: Maintenance, refusals and failures, as Braze or a proxy before it sends them. Nothing was done.
 STATUS_FAULTS = tuple(str(status.value) for status in HTTPStatus if status == HTTPStatus.ACCEPTED or status >= 400)
 #: Nothing was done on the server's side.
-LOST_FAULTS = ("html", "reset", "hang")
+LOST_FAULTS = ("html", "html_403", "reset", "hang")
 #: Instead of the records: a status of 200 that is no success, and what a cache has of another question.
 ANSWERS_INSTEAD: dict[str, dict[str, t.Any]] = {
     "no_sms": {"message": "success"},
@@ -74,16 +75,25 @@ UNITS = {"minute": 60_000_000, "hour": 3_600_000_000, "day": 86_400_000_000}
 ORDERS = ("time", "ascending", "number", "random", *UNITS)
 #: Orders that say nothing of times: for them, the whole list is one tie.
 UNORDERED = ("number", "random")
+#: Marks and keys are 63 bits.
+SPAN = 1 << 63
 #: Parts of the list that are kept at hand.
 MOST_PARTS = 64
+#: Shares of the numbers that are spelled with +.
+PLUS_SHARES = {"plus": 1.0, "bare": 0.0, "mixed": 0.7}
 FIRST_AREA, AREAS, LINES = 200, 800, 10_000
 HTML = b"<!DOCTYPE html><html><body><h1>We will be right back</h1></body></html>"
+FIREWALL = b"""<!DOCTYPE html>
+<html><head><title>Attention Required! | Cloudflare</title></head>
+<body><h1>Sorry, you have been blocked</h1><p>Cloudflare Ray ID: 8f1c2d3e4a5b6c7d</p></body></html>
+"""
 
 
 # Entries
 
 _quoted = json.encoder.encode_basestring
 _digits = re.compile(r"\D+").sub
+_whole = re.compile("[0-9]{1,12}").fullmatch
 _request_line = re.compile(r"[A-Z]+ /\S* HTTP/1\.1").fullmatch
 
 
@@ -194,6 +204,14 @@ class Behaviour:
     shuffle_ties: bool = field(
         "entries that the order does not tell apart change places before every page", default=False
     )
+    replicas: int = field("servers that answer, each with an order of its own among ties", least=1, default=1)
+    replica_difference: str = field(
+        "how their ties differ from the first's (without order the whole list): rotated, or some entries swapped",
+        choices=("rotated", "swapped"),
+        default="rotated",
+    )
+    replica_swaps: int = field("pairs that are swapped in each", least=0, default=5)
+    replica_choice: str = field("which of them answers a request", choices=("turn", "random"), default="turn")
     page_cap: int | None = field("most records of an answer, whatever the limit", kind=int, least=1, default=None)
     page_cap_spread: float = field(
         "each answer's cap is drawn from between page_cap less this share of it and page_cap",
@@ -231,7 +249,24 @@ class Behaviour:
     down: bool = field("connections are dropped without an answer", default=False)
     hang_seconds: float = field("how long a request that hangs does", default=3600.0)
     retry_after: str | None = field("sent with 429 and 503", kind=str, default=None)
+    retry_after_header: str = field(
+        "in which header", choices=("Retry-After", "X-RateLimit-Retry-After"), default="Retry-After"
+    )
     refuse_reasons: bool = field("an unknown reason is a 400", default=True)
+    reason_filters: str = field(
+        "a reason selects before paging, after it (so that pages come back short), or not at all",
+        choices=("before", "after", "ignored"),
+        default="before",
+    )
+    slow_offset_seconds_per_10k: float = field("seconds more for each 10,000 of the offset", least=0, default=0.0)
+    fails_above: int | None = field(
+        "requests under way at once; those that would be more fail (they need latency to be under way together)",
+        kind=int,
+        least=0,
+        default=None,
+    )
+    fails_above_with: str = field("how", choices=("503", "hang", "reset"), default="503")
+    detect_spelling: str = field("of new numbers", choices=("plus", "bare", "mixed"), default="plus")
 
     def __setattr__(self, name: str, value: t.Any) -> None:
         """Set a field; what it cannot be is a mistake of whoever wrote it, and found at once."""
@@ -279,6 +314,48 @@ def coerced(name: str, value: t.Any) -> t.Any:
         for fault in value:
             check_fault(fault)
     return value if value is None else kind(value)
+
+
+def strange(seed: int) -> dict[str, t.Any]:
+    """Return keywords of Behaviour for a Braze that is read unlike the usual one; the same for the same seed.
+
+    Each draws from all that the documents do not rule out of reading a list and of comparing numbers: order, ties,
+    servers that differ, caps, what is refused, reasons, the end of a range, and a list that moves a little. Every one
+    has a way to all of its list, as long as no day has more than 10,000 entries (the least `max_offset`), and finds and
+    takes off every entry in one of the two spellings of its number. Nothing fails and nothing is slow: that can be
+    added, as in `Simulator(entries, **strange(7), fault_rate=0.1)`.
+    """
+    rng = random.Random(f"strange {seed}")
+    drawn: dict[str, t.Any] = {}
+
+    def draw(share: float, name: str, *values: t.Any) -> t.Any:
+        """Draw a value, in a share of the draws."""
+        if rng.random() < share:
+            drawn[name] = rng.choice(values)
+        return drawn.get(name, DEFAULTS[name])
+
+    if draw(0.65, "order", *ORDERS) == "time":
+        draw(0.5, "delay_seconds", 0.4, 90.0, 10_800.0)
+    if draw(0.3, "replicas", 2, 3) > 1:
+        draw(1, "replica_difference", "rotated", "swapped")
+        draw(1, "replica_choice", "turn", "random")
+    draw(0.3, "shuffle_ties", True)  # noqa: FBT003  (the value of a field)
+    draw(0.5, "end_inclusive", True)  # noqa: FBT003
+    if draw(0.5, "page_cap", 60, 100, 250, 400):
+        draw(0.4, "page_cap_spread", 0.1, 0.5)
+    draw(0.4, "refuse_zero_offset", True)  # noqa: FBT003
+    draw(0.2, "max_offset", 10_000, 20_000)
+    draw(0.3, "max_range_days", 1, 7, 31)
+    draw(0.3, "reason_filters", "after", "ignored")
+    draw(0.4, "limit_beside_numbers", "empty", "refused")
+    compare = draw(0.6, "compare_numbers", "plus", "bare", "stored")
+    # One spelling at least has to work.
+    draw(
+        0.3, "refuse_spelling", *{"plus": ["bare"], "bare": ["plus"], "stored": ["none"]}.get(compare, ["plus", "bare"])
+    )
+    for name in ("removals_per_page", "insertions_per_page", "late_insertions_per_page"):
+        draw(0.3, name, 0.05, 0.1, 0.3)
+    return {name: value for name, value in drawn.items() if value != DEFAULTS[name]}
 
 
 def check_fault(kind: str) -> str:
@@ -343,6 +420,7 @@ class Exchange(t.NamedTuple):
     request: Request
     fault: str | None
     budget: Budget
+    delay: float  #: seconds until its answer
 
 
 class RefusedError(Exception):
@@ -371,6 +449,9 @@ class Order(t.NamedTuple):
 
     name: str = "time"
     delay: int = 0  #: microseconds
+    replicas: int = 1
+    difference: str = "rotated"
+    swaps: int = 0
 
     @property
     def by_time(self) -> bool:
@@ -380,7 +461,7 @@ class Order(t.NamedTuple):
     @property
     def marked(self) -> bool:
         """Whether entries that the order does not tell apart have a place by chance; otherwise the newest is first."""
-        return not self.by_time and self.name != "ascending"
+        return self.replicas > 1 or (not self.by_time and self.name != "ascending")
 
 
 class Item(t.NamedTuple):
@@ -472,18 +553,64 @@ class Columns:
             position = end
 
 
+class Replica:
+    """The list as one of Braze's servers has it: as the first has it, turned round, or with some entries swapped."""
+
+    def __init__(
+        self,
+        order: Order,
+        *,
+        anchor: int | None = None,
+        swapped: Mapping[bytes, tuple[int, int]] | None = None,
+    ) -> None:
+        self.columns = Columns(order)
+        self._order = order
+        self._anchor = anchor
+        #: Key and mark of the entries that have the place of another.
+        self._swapped = swapped or {}
+
+    def emptied(self) -> Replica:
+        """Return one without entries that differs from the first in the same way."""
+        return Replica(self._order, anchor=self._anchor, swapped=self._swapped)
+
+    def place(self, item: Item) -> Item:
+        """Return an entry in its place here."""
+        if item.row in self._swapped:
+            key, mark = self._swapped[item.row]
+            return item._replace(key=key, mark=mark)
+        if self._anchor is None:
+            return item
+        if self._order.name in UNORDERED:
+            return item._replace(key=item.key - SPAN * (item.key >= self._anchor))
+        return item._replace(mark=(item.mark - self._anchor) % SPAN)
+
+    def insert(self, item: Item) -> None:
+        """Put in an entry that the first has at this place."""
+        self.columns.insert(self.place(item))
+
+    def extend(self, items: Iterable[Item]) -> None:
+        """Put in any number of entries."""
+        self.columns.extend(map(self.place, items))
+
+    def remove(self, item: Item) -> None:
+        """Take out an entry."""
+        self.columns.remove(self.place(item).key, item.row)
+
+
 class Listing:
     """The list itself, in the order it is told, and the parts of it that were asked for where they are no one slice."""
 
     def __init__(self, entries: Iterable[Entry] = (), *, seed: int = 0) -> None:
         self.order = Order()
         self.columns = Columns(self.order)
+        #: All servers but the first.
+        self._others: list[Replica] = []
         self.reasons: Counter[str | None] = Counter()
         self._seed = str(seed).encode()[:64]
         self._copies: Counter[bytes] = Counter()
         # Built when first asked for: a benchmark that only pages should not pay for it.
         self._keys: dict[str, tuple[int, ...]] | None = None
-        self._parts: dict[Part, Columns] = {}
+        self._parts: dict[Part, Replica] = {}
         self.extend(entries)
 
     def __len__(self) -> int:
@@ -546,16 +673,26 @@ class Listing:
         """Put in any number of entries."""
         self._parts.clear()
         self._keys = None
-        self.columns.extend(map(self._take_in, entries))
+        if not self.order.marked:
+            self.columns.extend(map(self._take_in, entries))
+            return
+        first, items = not self.rows, list(map(self._take_in, entries))
+        self.columns.extend(items)
+        for replica in self._others:
+            replica.extend(items)
+        if first:
+            self._differ()  # An empty list had nothing to tell servers apart by.
 
     def insert(self, entry: Entry) -> None:
         """Put in one entry."""
         item = self._take_in(entry)
         self._note(item.row, item.key)
         self.columns.insert(item)
-        for part, columns in self._parts.items():
+        for replica in self._others:
+            replica.insert(item)
+        for part, copy in self._parts.items():
             if part.takes(item):
-                columns.insert(item)
+                copy.insert(item)
 
     def _take_in(self, entry: Entry) -> Item:
         self.reasons[entry.reason] += 1
@@ -573,9 +710,11 @@ class Listing:
             if left:
                 self.keys[digits(phone)] = tuple(left)
         self.columns.delete(position)
-        for part, columns in self._parts.items():
+        for replica in self._others:
+            replica.remove(item)
+        for part, copy in self._parts.items():
             if part.takes(item):
-                columns.remove(item.key, item.row)
+                copy.remove(item)
         self.reasons[entry.reason] -= 1
         return entry
 
@@ -591,10 +730,44 @@ class Listing:
         self._keys = None
         self.columns = Columns(order)
         self.columns.extend(itertools.starmap(self._item, zip(before.times, before.rows, strict=True)))
+        self._differ()
+
+    def _differ(self) -> None:
+        """Let the servers have the list as it is now, each in its own way."""
+        self._others = [self._replica(index) for index in range(1, self.order.replicas)]
+        for replica in self._others:
+            replica.extend(self.columns.items(range(len(self))))
+
+    def _replica(self, index: int) -> Replica:
+        order, keys = self.order, self.columns.keys
+        if order.difference == "swapped":
+            return Replica(order, swapped=self._swaps(random.Random(f"{self._seed!r} {index}")))
+        if order.name in UNORDERED and keys:
+            return Replica(order, anchor=keys[len(keys) * index // order.replicas])
+        return Replica(order, anchor=SPAN * index // order.replicas)
+
+    def _swaps(self, rng: random.Random) -> dict[bytes, tuple[int, int]]:
+        """Swap some entries that the order does not tell apart, neighbours and others; return whose places they get."""
+        keys, marks, rows = self.columns.keys, t.cast("array[int]", self.columns.marks), self.rows
+        whole = self.order.name in UNORDERED
+        tied = [i for i in range(len(keys)) if whole or keys[i] in {*keys[max(0, i - 1) : i], *keys[i + 1 : i + 2]}]
+        places: dict[bytes, tuple[int, int]] = {}
+        for _ in range(self.order.swaps if len(tied) > 1 else 0):
+            one = rng.choice(tied)
+            low, high = (0, len(keys)) if whole else self.columns.tie(keys[one])
+            other = rng.randrange(low, high) if rng.random() < 0.5 else one
+            if other == one:
+                other += 1 if one + 1 < high else -1
+            # Identical entries are not told apart by where they are.
+            if self._copies[rows[one]] == self._copies[rows[other]] == 1:
+                places[rows[one]], places[rows[other]] = (
+                    places.get(rows[position], (keys[position], marks[position])) for position in (other, one)
+                )
+        return places
 
     def _item(self, when: int, row: bytes) -> Item:
         """Give an entry its place."""
-        if self.order.by_time:
+        if self.order.by_time and not self.order.marked:
             return Item(when, 0, when, row)
         mark = self._mark(row)
         name = self.order.name
@@ -616,58 +789,59 @@ class Listing:
 
     # What an answer is taken from
 
-    def between(self, start: int, end: int, reason: str | None) -> tuple[Columns, int, int]:
+    def between(self, part: Part) -> tuple[Columns, int, int]:
         """Return columns, and the positions among them between which an answer's records are."""
-        low, high, exact = self._span(start, end)
-        if exact and reason is None:
-            return self.columns, low, high
-        part = Part(start, end, reason)
+        server = self._others[part.replica - 1].columns if part.replica else self.columns
+        low, high, exact = self._span(server.keys, part)
+        if exact and part.reason is None:
+            return server, low, high
         if part not in self._parts:
             if len(self._parts) >= MOST_PARTS:
                 del self._parts[next(iter(self._parts))]
-            self._parts[part] = self._cut(part, low, high)
-        columns = self._parts[part]
+            self._parts[part] = self._cut(server, part, low, high)
+        columns = self._parts[part].columns
         return columns, 0, len(columns.rows)
 
-    def _span(self, start: int, end: int) -> tuple[int, int, bool]:
+    def _span(self, keys: Sequence[int], part: Part) -> tuple[int, int, bool]:
         """Return positions between which all entries of a range are, and whether they are the only ones there."""
-        keys, name = self.columns.keys, self.order.name
-        if name in UNORDERED:
+        if self.order.name in UNORDERED:
             return 0, len(keys), False
-        if name == "ascending":
-            return bisect_right(keys, -end), bisect_right(keys, -start), True
+        if self.order.name == "ascending":
+            return bisect_right(keys, -part.end), bisect_right(keys, -part.start), True
         # Ranges begin and end at midnights, which cutting times to a unit leaves where they are.
-        return bisect_left(keys, start), bisect_left(keys, end + self.order.delay), not self.order.delay
+        delay = self.order.delay
+        return bisect_left(keys, part.start), bisect_left(keys, part.end + delay), not delay
 
-    def _cut(self, part: Part, low: int, high: int) -> Columns:
-        """Copy a part of the list; it moves with the list from now on."""
-        columns = Columns(self.order)
-        times, rows, wanted = self.times, self.rows, part.ending
-        columns.extend(
-            self.columns.items(
+    def _cut(self, server: Columns, part: Part, low: int, high: int) -> Replica:
+        """Copy a part of the list as a server has it; it moves with the list from now on."""
+        copy = self._others[part.replica - 1].emptied() if part.replica else Replica(self.order)
+        times, rows, wanted = server.times, server.rows, holding(part.reason)
+        copy.columns.extend(
+            server.items(
                 position
                 for position in range(low, high)
                 if part.start <= times[position] < part.end and wanted in rows[position]
             )
         )
-        return columns
+        return copy
+
+
+def holding(reason: str | None) -> bytes:
+    """Return what entries with a reason have in them as they stand in an answer: inside a value no quote is bare."""
+    return b"" if reason is None else f'"reason":{_quoted(reason)}'.encode()
 
 
 class Part(t.NamedTuple):
-    """What of the list a request is about."""
+    """What of the list a request is about, and which server answers."""
 
     start: int
     end: int
     reason: str | None
-
-    @property
-    def ending(self) -> bytes:
-        """What a row with this reason has in it; quotes inside a value are never bare."""
-        return b"" if self.reason is None else f'"reason":{_quoted(self.reason)}'.encode()
+    replica: int
 
     def takes(self, item: Item) -> bool:
         """Whether an entry is in it."""
-        return self.start <= item.when < self.end and self.ending in item.row
+        return self.start <= item.when < self.end and holding(self.reason) in item.row
 
 
 # Braze
@@ -698,6 +872,7 @@ class Simulator:
         self.failures: list[BaseException] = []
         self._kept = Listing(entries, seed=seed)
         self._rng = random.Random(seed)
+        self._turns = itertools.count()
         self._lock = threading.RLock()
         self._window: tuple[float, float] = (0, 0)
         self._spent = 0
@@ -753,10 +928,19 @@ class Simulator:
 
     # The list, for any thread
 
+    def add_raw(self, when: dt.datetime, record: t.Any) -> Entry:
+        """Put on the list, as if detected then, what need not be a record; return it."""
+        entry = raw_entry(when, record)
+        self.add(entry)
+        return entry
+
     @property
     def _listing(self) -> Listing:
         """The list, in the order that the behaviour has now."""
-        self._kept.arrange(Order(self.behaviour.order, round(self.behaviour.delay_seconds * 1_000_000)))
+        told = self.behaviour
+        delay = round(told.delay_seconds * 1_000_000) if told.order == "time" else 0
+        apart = (told.replicas, told.replica_difference, told.replica_swaps) if told.replicas > 1 else ()
+        self._kept.arrange(Order(told.order, delay, *apart))
         return self._kept
 
     def now(self) -> dt.datetime:
@@ -810,9 +994,12 @@ class Simulator:
             return self.removed[before:]
 
     def _detect(self, when: int) -> Entry:
-        phone = "+" + number(self._rng.randrange(AREAS * LINES))
-        while digits(phone) in self._listing.keys:
-            phone = "+" + number(self._rng.randrange(AREAS * LINES))
+        phone = number(self._rng.randrange(AREAS * LINES))
+        while phone in self._listing.keys:
+            phone = number(self._rng.randrange(AREAS * LINES))
+        how = self.behaviour.detect_spelling
+        if how == "plus" or (how == "mixed" and self._rng.random() < PLUS_SHARES["mixed"]):
+            phone = f"+{phone}"
         detected_at = EPOCH + when // 1000 * 1000 * MICROSECOND
         entry = Entry(phone, detected_at, self._rng.choice(REASONS), spell(detected_at))
         self.add(entry)
@@ -841,7 +1028,12 @@ class Simulator:
             self.requests.append(request)
             self.under_way.add(connection)
             self.max_under_way = max(self.max_under_way, len(self.under_way))
-            return Exchange(message, request, self._fault(), self._charge(message))
+            return Exchange(message, request, self._fault(), self._charge(message), self._delay(request))
+
+    def _delay(self, request: Request) -> float:
+        offset = request.params.get("offset", [""])[-1]
+        depth = int(offset) if _whole(offset) else 0
+        return self.behaviour.latency + depth / 10_000 * self.behaviour.slow_offset_seconds_per_10k
 
     def _fault(self) -> str | None:
         behaviour = self.behaviour
@@ -849,6 +1041,8 @@ class Simulator:
             return "down"
         if behaviour.fail_next:
             return check_fault(behaviour.fail_next.pop(0))
+        if behaviour.fails_above is not None and len(self.under_way) > behaviour.fails_above:
+            return behaviour.fails_above_with
         if behaviour.fault_rate and self._rng.random() < behaviour.fault_rate:
             return check_fault(self._rng.choice(behaviour.fault_kinds))
         return None
@@ -869,7 +1063,9 @@ class Simulator:
         """Return what the API answers, as far as the fault lets it."""
         fault = exchange.fault
         with self._lock:
-            if fault in {*LOST_FAULTS, "down"}:
+            if fault == "html_403":
+                reply = Reply(HTTPStatus.FORBIDDEN, FIREWALL, "text/html")
+            elif fault in {*LOST_FAULTS, "down"}:
                 reply = Reply(200, HTML, "text/html")
             elif fault and fault.isdecimal():
                 reply = self._refusal(int(fault), exchange)
@@ -930,12 +1126,15 @@ class Simulator:
             raise RefusedError(HTTPStatus.BAD_REQUEST, "limit and offset cannot be combined with phone_numbers[]")
         request.limit, request.offset = limit, offset
         self._move()
+        before, after = self._filters(reason)
         size = min(limit, self._cap())
         if phones:
             empty = beside and self.behaviour.limit_beside_numbers == "empty"
-            rows = [] if empty else self._rows_of(phones, reason)[offset : offset + size]
+            rows = [] if empty else self._rows_of(phones, before)[offset : offset + size]
         else:
-            rows = self._page(*self._listing.between(start, end, reason), offset, size)
+            rows = self._page(start, end, before, offset, size)
+        if after:
+            rows = [row for row in rows if holding(after) in row]
         body = b'{"sms":[' + b",".join(rows) + b'],"message":"success"}'
         return Reply(200, body, returned=len(rows))
 
@@ -948,6 +1147,17 @@ class Simulator:
         if self.behaviour.max_offset is not None and offset > self.behaviour.max_offset:
             raise RefusedError(HTTPStatus.BAD_REQUEST, f"offset must be at most {self.behaviour.max_offset}")
         return limit, offset
+
+    def _filters(self, reason: str | None) -> tuple[str | None, str | None]:
+        """Return the reasons by which to select before and after the page is cut."""
+        when = self.behaviour.reason_filters
+        return reason if when == "before" else None, reason if when == "after" else None
+
+    def _answering(self, replicas: int) -> int:
+        """Return which replica answers."""
+        if replicas > 1 and self.behaviour.replica_choice == "random":
+            return self._rng.randrange(replicas)
+        return next(self._turns) % replicas
 
     def _cap(self) -> int:
         """Return the most records of this answer."""
@@ -968,15 +1178,19 @@ class Simulator:
         return micros(start), micros(end) + self.behaviour.end_inclusive * (DAY // MICROSECOND)
 
     def _rows_of(self, phones: list[str], reason: str | None) -> list[bytes]:
+        rows, wanted = self._listing.rows, holding(reason)
         found = self._listing.positions(phones, self.behaviour.compare_numbers)
-        return [self._listing.rows[i] for i in found if reason is None or self._listing[i].reason == reason]
+        return [rows[position] for position in found if wanted in rows[position]]
 
     def _check_spelling(self, phones: list[str]) -> None:
         refused = self.behaviour.refuse_spelling
         if any(spelling(phone) == refused for phone in phones):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "phone numbers must be in E.164 format")
 
-    def _page(self, columns: Columns, low: int, high: int, offset: int, size: int) -> list[bytes]:
+    def _page(self, start: int, end: int, reason: str | None, offset: int, size: int) -> list[bytes]:
+        listing = self._listing
+        replica = self._answering(listing.order.replicas)
+        columns, low, high = listing.between(Part(start, end, reason, replica))
         top = high - offset
         if top <= low:
             return []
@@ -1070,7 +1284,7 @@ class Simulator:
 def whole_number(params: dict[str, str], name: str, default: int, low: int, high: int) -> int:
     """Return a parameter that is a whole number, or refuse it."""
     text = params.get(name, str(default))
-    if not re.fullmatch("[0-9]{1,12}", text) or not low <= int(text) <= high:
+    if not _whole(text) or not low <= int(text) <= high:
         raise RefusedError(HTTPStatus.BAD_REQUEST, f"{name} must be a whole number from {low} to {high}")
     return int(text)
 
@@ -1155,7 +1369,7 @@ class Connection(asyncio.Protocol):
             self._finish(self._head(reply, None, close=close) + reply.body, close=close)
             return
         exchange = self._simulator.begin(message, self)
-        self._after(self._simulator.behaviour.latency, lambda: self._answer(exchange, close=close))
+        self._after(exchange.delay, lambda: self._answer(exchange, close=close))
 
     def _after(self, delay: float, act: Callable[[], None]) -> None:
         if delay <= 0:
@@ -1171,7 +1385,8 @@ class Connection(asyncio.Protocol):
     def _answer(self, exchange: Exchange, *, close: bool) -> None:
         reply, fault = self._simulator.answer(exchange), exchange.fault
         close = close or fault == "truncated"
-        head = self._head(reply, exchange.budget, close=close)
+        # A firewall knows nothing of Braze's limits.
+        head = self._head(reply, None if fault == "html_403" else exchange.budget, close=close)
         if fault == "hang":
             self._after(self._simulator.behaviour.hang_seconds, self.transport.abort)
         elif fault in {"down", "reset", "reset_after"}:
@@ -1216,7 +1431,7 @@ class Connection(asyncio.Protocol):
             headers["X-RateLimit-Remaining"] = 0 if spent else budget.remaining
             headers["X-RateLimit-Reset"] = budget.reset
         if behaviour.retry_after is not None and reply.status in {429, 503}:
-            headers["Retry-After"] = behaviour.retry_after
+            headers[behaviour.retry_after_header] = behaviour.retry_after
         cased = {"lower": str.lower, "upper": str.upper}.get(behaviour.header_case, str)
         lines = "".join(f"{cased(name)}: {value}\r\n" for name, value in headers.items())
         return f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n{lines}\r\n".encode("latin-1")
@@ -1248,6 +1463,68 @@ def spell(when: dt.datetime, spelling: Spelling = MILLISECONDS) -> str:
     return spelling.write(when)
 
 
+# Seeds: entries that are strange
+
+
+def raw_entry(when: dt.datetime, record: t.Any) -> Entry:
+    """Return an entry that is listed as if detected then, whatever it says of itself."""
+    return Entry.of(micros(when), json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+#: How an entry may come twice: nothing differs, the number is spelled in the other way, or it has another reason.
+REPEATS = ("identical", "spelling", "reason")
+
+
+def repeated(entry: Entry, how: str = "identical") -> Entry:
+    """Return a second entry of the same number at the same instant."""
+    if how == "spelling":
+        return entry._replace(phone=entry.phone[1:] if entry.phone.startswith("+") else f"+{entry.phone}")
+    if how == "reason":
+        return entry._replace(reason=next(reason for reason in REASONS if reason != entry.reason))
+    return entry
+
+
+def without_phone(when: dt.datetime) -> Entry:
+    """Return an entry whose phone is an empty text, as what failed formatting may be."""
+    return Entry("", when, "invalid_format", spell(when))
+
+
+#: What an entry may have, or lack (None), that makes it one of which nothing can be made, or what it may be instead.
+UNUSABLE: dict[str, t.Any] = {
+    "null_phone": {"phone": None},
+    "no_phone": {"phone": ...},
+    "phone_no_text": {"phone": 12005550100},
+    "no_time": {"invalid_detected_at": ...},
+    "null_time": {"invalid_detected_at": None},
+    "unreadable_time": {"invalid_detected_at": "the day before yesterday"},
+    "no_object": "+12005550100",
+    "null": None,
+}
+
+
+def unusable(when: dt.datetime, kind: str = "null_phone", phone: str = "+12005550100") -> Entry:
+    """Return an entry of which nothing can be made."""
+    change = UNUSABLE[kind]
+    if not isinstance(change, dict):
+        return raw_entry(when, change)
+    record = {**Entry(phone, when, REASONS[0], spell(when)).payload(), **change}
+    return raw_entry(when, {name: value for name, value in record.items() if value is not ...})
+
+
+def odd(
+    entries: Sequence[Entry], *, repeats: int = 0, empty_phones: int = 0, unusable_entries: int = 0, seed: int = 0
+) -> list[Entry]:
+    """Return strange entries to put among others: each kind of them in turn, at the instants of random ones."""
+    rng = random.Random(seed)
+    found = [repeated(rng.choice(entries), how) for how in itertools.islice(itertools.cycle(REPEATS), repeats)]
+    found += [without_phone(rng.choice(entries).detected_at) for _ in range(empty_phones)]
+    kinds = itertools.islice(itertools.cycle(UNUSABLE), unusable_entries)
+    return found + [unusable(rng.choice(entries).detected_at, kind) for kind in kinds]
+
+
+# Seeds: entries as they are
+
+
 def number(index: int) -> str:
     """Return the digits of one of the eight million numbers that belong to nobody."""
     return f"1{FIRST_AREA + index // LINES}555{index % LINES:04}"
@@ -1266,8 +1543,12 @@ def generated(
     seed: int = 0,
     burst_share: float = 0.0,
     ties: float = 0.02,
+    spelling: str = "mixed",
 ) -> Iterator[Entry]:
-    """Yield entries over uneven days before `until` (today's midnight), a share of them on one day in the middle."""
+    """Yield entries over uneven days before `until` (today's midnight), a share of them on one day in the middle.
+
+    Their numbers are spelled with + ("plus"), without ("bare"), or most of them with ("mixed").
+    """
     rng = random.Random(seed)
     if until is None:
         until = dt.datetime.now(dt.timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -1276,10 +1557,10 @@ def generated(
     for day, size in enumerate(_sizes(rng, count, days, round(count * burst_share))):
         reasons = rng.choices(tuple(REASON_WEIGHTS), tuple(REASON_WEIGHTS.values()), k=size)
         instants = _instants(rng, micros(start + day * DAY), size, ties)
-        for (when, spelling), reason, index in zip(instants, reasons, phones):  # noqa: B905  (phones go on)
+        for (when, written), reason, index in zip(instants, reasons, phones):  # noqa: B905  (phones go on)
             detected_at = EPOCH + when * MICROSECOND
-            plus = "+" if rng.random() < 0.7 else ""
-            yield Entry(plus + number(index), detected_at, reason, spelling.write(detected_at))
+            plus = "+" if rng.random() < PLUS_SHARES[spelling] else ""
+            yield Entry(plus + number(index), detected_at, reason, written.write(detected_at))
 
 
 def _sizes(rng: random.Random, count: int, days: int, burst: int) -> list[int]:
@@ -1311,7 +1592,8 @@ def _instants(rng: random.Random, midnight: int, size: int, ties: float) -> Iter
 
 def arguments() -> argparse.Namespace:
     """Read the command line: every Behaviour field is an option too."""
-    parser = argparse.ArgumentParser(description="A stand-in for Braze on localhost.")
+    # Without abbreviations: --strange has to be found again in what was written.
+    parser = argparse.ArgumentParser(description="A stand-in for Braze on localhost.", allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--port-file", type=Path, help="gets the port's number once the simulator serves")
@@ -1322,25 +1604,65 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--burst-share", type=float, default=0.0, help="share of the records on one day")
     parser.add_argument("--ties", type=float, default=0.02, help="share of the records with their neighbour's time")
+    parser.add_argument("--spelling", choices=PLUS_SHARES, default="mixed", help="of the numbers: with or without +")
+    parser.add_argument("--repeats", type=int, default=0, help="entries more: a number again, at the same instant")
+    parser.add_argument("--empty-phones", type=int, default=0, help="entries more: their phone is an empty text")
+    parser.add_argument("--unusable", type=int, default=0, help="entries more: of them nothing can be made")
     parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument(
+        "--strange",
+        type=int,
+        metavar="SEED",
+        help="draw options of reading and of comparing numbers that the documents do not rule out, and print them",
+    )
     how = f"also while it serves: GET {CONTROL_PATH} shows it, PATCH {CONTROL_PATH}/behaviour changes it"
     group = parser.add_argument_group("behaviour", how)
-    for name, declared in FIELDS.items():
-        default = DEFAULTS[name]
-        shown = " ".join(default) if isinstance(default, tuple) else default
-        told = declared.metadata["meaning"] + (f" ({shown})" if shown else "")
-        options: dict[str, t.Any] = {"default": argparse.SUPPRESS, "help": told}
-        if isinstance(default, bool):
-            options["action"] = argparse.BooleanOptionalAction
-        elif isinstance(default, (list, tuple, set)):
-            options |= {"nargs": "+", "metavar": "VALUE"}
-        elif declared.metadata["choices"]:
-            options["choices"] = declared.metadata["choices"]
-        else:
-            options |= {"type": declared.metadata["kind"] or type(default), "metavar": "VALUE"}
+    for name in DEFAULTS:
         if name != "latency":
-            group.add_argument("--" + name.replace("_", "-"), **options)
+            group.add_argument(option(name), **declaration(name))
     return parser.parse_args()
+
+
+def option(name: str) -> str:
+    """Return a field's option."""
+    return "--" + name.replace("_", "-")
+
+
+def declaration(name: str) -> dict[str, t.Any]:
+    """Return how argparse is told of a field of Behaviour."""
+    default, metadata = DEFAULTS[name], FIELDS[name].metadata
+    shown = " ".join(default) if isinstance(default, tuple) else default
+    told = metadata["meaning"] + (f" ({shown})" if shown else "")
+    options: dict[str, t.Any] = {"default": argparse.SUPPRESS, "help": told}
+    if isinstance(default, bool):
+        return options | {"action": argparse.BooleanOptionalAction}
+    if isinstance(default, (list, tuple, set)):
+        return options | {"nargs": "+", "metavar": "VALUE"}
+    if metadata["choices"]:
+        return options | {"choices": metadata["choices"]}
+    return options | {"type": metadata["kind"] or type(default), "metavar": "VALUE"}
+
+
+def as_options(behaviour: Mapping[str, t.Any]) -> list[str]:
+    """Return keywords of Behaviour as they are written on the command line."""
+    words: list[str] = []
+    for name, value in behaviour.items():
+        if isinstance(value, bool):
+            words.append(option(name) if value else option(f"no_{name}"))
+        else:
+            values = sorted(value) if isinstance(value, set) else value if isinstance(value, (list, tuple)) else [value]
+            words += [option(name), *map(str, values)]
+    return words
+
+
+def again(words: list[str], drawn: Mapping[str, t.Any]) -> str:
+    """Return a command line that has what --strange drew in place of --strange."""
+    kept = [
+        word
+        for before, word in itertools.pairwise(["", *words])
+        if "--strange" not in {before, word} and not word.startswith("--strange=")
+    ]
+    return shlex.join([*kept, *as_options(drawn)])
 
 
 def instant(text: str) -> dt.datetime:
@@ -1349,21 +1671,31 @@ def instant(text: str) -> dt.datetime:
     return when if when.tzinfo else when.replace(tzinfo=dt.timezone.utc)
 
 
+def seeds(args: argparse.Namespace) -> Iterable[Entry]:
+    """Return the entries that the command line asks for."""
+    options = ("days", "until", "seed", "burst_share", "ties", "spelling")
+    entries = generated(args.records, **{name: getattr(args, name) for name in options})
+    strangers = {"repeats": args.repeats, "empty_phones": args.empty_phones, "unusable_entries": args.unusable}
+    if not any(strangers.values()):
+        return entries
+    kept = list(entries)
+    return kept + odd(kept, seed=args.seed, **strangers)
+
+
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     args = arguments()
     stop = threading.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: stop.set())
-    entries = generated(
-        args.records,
-        **{name: getattr(args, name) for name in ("days", "until", "seed", "burst_share", "ties")},
-    )
+    drawn = {} if args.strange is None else strange(args.strange)
     behaviour = {name: coerced(name, getattr(args, name)) for name in DEFAULTS if hasattr(args, name)}
+    drawn = {name: value for name, value in drawn.items() if name not in behaviour}
+    behaviour = {"detect_spelling": "plus" if args.spelling == "mixed" else args.spelling, **drawn, **behaviour}
     behaviour["latency"] = args.latency_ms / 1000
     where = {name: getattr(args, name) for name in ("host", "port", "seed", "api_key")}
     try:
-        simulator = Simulator(entries, **where, **behaviour)
+        simulator = Simulator(seeds(args), **where, **behaviour)
     except OSError as error:
         sys.exit(f"port {args.port}: {error.strerror}")
     with simulator as braze:
@@ -1378,6 +1710,8 @@ def main() -> None:
             f" '{braze.url}{LIST_PATH}?start_date={start}&end_date={end}&limit=5'",
             flush=True,
         )
+        if args.strange is not None:
+            print(f"Again: {again(['python', *sys.argv], drawn)}", flush=True)  # noqa: T201
         stop.wait()
 
 

@@ -8,6 +8,7 @@ import email.utils
 import itertools
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -303,6 +304,13 @@ def test_retry_after_is_sent_where_it_is_set(braze, client, status):
     assert "Retry-After" not in client.get().headers
 
 
+def test_retry_after_may_come_under_another_name(braze, client):
+    braze.behaviour.change({"retry_after": "3", "retry_after_header": "X-RateLimit-Retry-After", "fail_next": ["429"]})
+    answer = client.get()
+    assert answer.headers["X-RateLimit-Retry-After"] == "3"
+    assert "Retry-After" not in answer.headers
+
+
 @pytest.mark.parametrize(
     "case, name",
     [("canonical", b"\r\nX-RateLimit-Reset: "), ("lower", b"\r\nx-ratelimit-reset: "), ("upper", b"X-RATELIMIT-RESET")],
@@ -433,6 +441,19 @@ def test_while_down_connections_drop_without_an_answer(braze, client, raw):
         raw.recv(1)
     client.control("/behaviour", {"down": False}, "PATCH")
     assert len(client.sms()) == 100
+
+
+def test_a_firewall_refuses_with_a_page_and_without_limits(braze, client):
+    braze.behaviour.fail_next = ["html_403"]
+    answer = client.get()
+    assert (answer.status_code, answer.headers["Content-Type"]) == (403, "text/html")
+    assert "Cloudflare" in answer.text
+    assert not [name for name in answer.headers if name.lower().startswith("x-ratelimit")]
+    assert "simulator-key" not in answer.text
+    braze.behaviour.fail_next = ["html_403"]
+    assert client.remove(braze.entries()[0].phone).status_code == 403
+    assert [request.status for request in braze.requests] == [403, 403]
+    assert braze.removed == braze.removal_posts == []
 
 
 @pytest.mark.parametrize("kind", ["202", "400", "401", "403", "404", "429", "500", "502", "503", "html"])
@@ -682,7 +703,7 @@ def test_the_order_changes_while_it_serves(busy):
         assert [known.detected_at for known in braze.entries()] == sorted(times, reverse=True)
 
 
-@pytest.mark.parametrize("options", [{"order": "random"}, {"order": "number"}, {"delay_seconds": 90.0}])
+@pytest.mark.parametrize("options", [{"order": "random"}, {"delay_seconds": 90.0}])
 def test_a_long_list_without_order_is_served_as_fast_as_one_with(options):
     def seconds(**options):
         with Simulator(seeded(20_000, days=3, until=UNTIL), removals_per_page=0.5, **options) as braze:
@@ -692,6 +713,109 @@ def test_a_long_list_without_order_is_served_as_fast_as_one_with(options):
             return time.process_time() - began
 
     assert seconds(**options) < 3 * seconds() + 1
+
+
+# What the documents leave open: servers that differ
+
+
+@pytest.fixture(scope="module")
+def tied():
+    """Have a tie of 60 entries, some of two, and as many entries alone."""
+    alone = [entry(line, f"2026-02-28T00:00:{line:02}") for line in range(60)]
+    pairs = [entry(100 + line, f"2026-02-28T01:00:{line // 2:02}") for line in range(60)]
+    return [*alone, *pairs, *(entry(200 + line, "2026-02-28T02:00:00") for line in range(60))]
+
+
+def replicas_of(client, count):
+    """Return the list as each server has it, in turn."""
+    return [client.sms(limit=500, offset=0) for _ in range(count)]
+
+
+def test_servers_may_have_their_ties_rotated(tied):
+    with Simulator(tied, replicas=3) as braze, Client(braze) as client:
+        lists = replicas_of(client, 3)
+        assert replicas_of(client, 3) == lists
+    first, *others = ([record["phone"] for record in listed[:60]] for listed in lists)
+    turns = []
+    for other in others:
+        turns.append(other.index(first[0]))
+        assert other == first[-turns[-1] :] + first[: -turns[-1]]
+    assert 0 < turns[0] != turns[1] > 0
+    # In pairs, one way or the other; alone, in its place.
+    for other in lists[1:]:
+        assert other[120:] == lists[0][120:]
+        pairs = [(one["phone"], two["phone"]) for one, two in zip(other[60:120:2], other[61:120:2], strict=True)]
+        before = [(one["phone"], two["phone"]) for one, two in zip(lists[0][60:120:2], lists[0][61:120:2], strict=True)]
+        assert pairs != before
+        assert list(map(sorted, pairs)) == list(map(sorted, before))
+
+
+def test_servers_may_have_a_few_of_their_ties_swapped(tied):
+    options = {"replicas": 3, "replica_difference": "swapped"}
+    with Simulator(tied, **options) as braze, Client(braze) as client:
+        first, *others = replicas_of(client, 3)
+        for other in others:
+            assert 2 <= sum(one != two for one, two in zip(first, other, strict=True)) <= 10
+            assert [one["invalid_detected_at"] for one in first] == [one["invalid_detected_at"] for one in other]
+        assert others[0] != others[1]
+        braze.behaviour.replica_swaps = 0
+        assert client.sms(limit=500) == client.sms(limit=500)
+
+
+@pytest.mark.parametrize("difference", ["rotated", "swapped"])
+@pytest.mark.parametrize("order", ["random", "number"])
+def test_without_order_the_whole_list_of_a_server_is_rotated_or_swapped(tied, order, difference):
+    with Simulator(tied, order=order, replicas=2, replica_difference=difference) as braze, Client(braze) as client:
+        first, other = replicas_of(client, 2)
+        assert Counter(map(str, first)) == Counter(map(str, other))
+        if difference == "swapped":
+            assert 2 <= sum(one != two for one, two in zip(first, other, strict=True)) <= 10
+        else:
+            turn = other.index(first[0])
+            assert 60 < turn < 120
+            assert other == first[-turn:] + first[:-turn]
+        # A range of it, too.
+        day = {"start_date": "2026-02-28", "end_date": "2026-03-01", "limit": 500}
+        assert [client.sms(**day), client.sms(**day)] == [first, other]
+
+
+@pytest.mark.parametrize("difference", ["rotated", "swapped"])
+@pytest.mark.parametrize("order", [*simulator.ORDERS, "delayed"])
+def test_entries_come_and_go_on_all_servers_and_move_no_others(tied, order, difference):
+    options = {"delay_seconds": 90.0} if order == "delayed" else {"order": order}
+    with (
+        Simulator(tied, replicas=2, replica_difference=difference, **options) as braze,
+        Client(braze) as client,
+    ):
+        day = {"start_date": "2026-02-28", "end_date": "2026-03-01", "limit": 500, "reason": "provider_error"}
+        before = replicas_of(client, 2)
+        assert [client.sms(**day), client.sms(**day)] == before
+        gone = [known.payload() for known in braze.remove_any(40)]
+        new = [entry(300 + line, f"2026-02-28T0{line % 3}:00:00") for line in range(30)]
+        braze.add(new)
+        after = replicas_of(client, 2)
+        assert [client.sms(**day), client.sms(**day)] == after
+        news = [known.payload() for known in new]
+        for then, now in zip(before, after, strict=True):
+            assert Counter(map(str, now)) == Counter(str(known.payload()) for known in braze.entries())
+            assert [record for record in now if record not in news] == [record for record in then if record not in gone]
+
+
+def test_servers_differ_in_what_is_put_on_an_empty_list(tied):
+    with Simulator(replicas=2, order="number") as braze, Client(braze) as client:
+        braze.add(tied)
+        first, other = replicas_of(client, 2)
+    assert first != other
+
+
+def test_servers_answer_in_turn_or_at_random(tied):
+    with Simulator(tied, replicas=2) as braze, Client(braze) as client:
+        first, other = replicas_of(client, 2)
+        assert replicas_of(client, 4) == [first, other, first, other]
+        braze.behaviour.replica_choice = "random"
+        seen = [client.sms(limit=500) == first for _ in range(40)]
+        assert 5 < sum(seen) < 35
+        assert seen not in ([True, False] * 20, [False, True] * 20)
 
 
 # What the documents leave open: pages, offsets, ranges
@@ -734,6 +858,26 @@ def test_long_ranges_may_be_refused(braze, client):
     assert client.sms(start_date="2026-02-20", end_date="2026-02-27")
     assert client.get({"start_date": "2026-02-20", "end_date": "2026-02-28"}).status_code == 400
     assert client.get({"phone_numbers[]": braze.entries()[0].phone, **EVERYTHING}).status_code == 200
+
+
+@pytest.mark.parametrize("order", ["time", "random"])
+def test_a_reason_may_filter_what_a_page_has_or_nothing(braze, client, order):
+    braze.behaviour.order = order
+    braze.behaviour.reason_filters = "after"
+    page = braze.entries()[100:200]
+    wanted = [known.payload() for known in page if known.reason == "deactivated"]
+    assert client.sms(reason="deactivated", offset=100) == wanted
+    assert 5 < len(wanted) < 50
+    assert client.sms(reason="invalid_format", limit=1, offset=_other_than(braze, "invalid_format")) == []
+    numbers = {"phone_numbers[]": [known.phone for known in page], "reason": "deactivated"}
+    assert sorted(map(str, client.get(numbers).json()["sms"])) == sorted(map(str, wanted))
+    braze.behaviour.reason_filters = "ignored"
+    assert client.sms(reason="deactivated", offset=100) == [known.payload() for known in page]
+    assert len(client.get(numbers).json()["sms"]) == 100
+
+
+def _other_than(braze, reason):
+    return next(offset for offset, known in enumerate(braze.entries()) if known.reason != reason)
 
 
 # What the documents leave open: numbers
@@ -806,6 +950,125 @@ def test_limit_and_offset_beside_numbers_may_empty_the_answer_or_be_refused(braz
     assert len(client.sms(limit=10, offset=2)) == 10
 
 
+@pytest.mark.parametrize("how, signs", [("plus", {"+"}), ("bare", {"1"}), ("mixed", {"+", "1"})])
+def test_new_numbers_are_spelled_with_plus_or_without(braze, how, signs):
+    braze.behaviour.detect_spelling = how
+    assert {known.phone[0] for known in braze.detect(40)} == signs
+
+
+# What the documents leave open: entries
+
+
+@pytest.mark.parametrize("order", simulator.ORDERS)
+def test_a_number_may_be_listed_twice_at_one_instant(order):
+    others = seeded(50, days=1, until=UNTIL)
+    known = entry(1, "2026-02-28T12:00:00")
+    twins = [simulator.repeated(known, how) for how in simulator.REPEATS]
+    assert twins[0] == known
+    assert (twins[1].phone, twins[1].reason) == ("12005550001", "provider_error")
+    assert (twins[2].phone, twins[2].reason) == (known.phone, "deactivated")
+    with Simulator([*others, known, *twins], order=order) as braze, Client(braze) as client:
+        listed = in_pages(client, 7)
+        assert [listed.count(one.payload()) for one in (known, *twins)] == [2, 2, 1, 1]
+        assert len(listed) == 54
+        assert len(client.get({"phone_numbers[]": known.phone}).json()["sms"]) == 4
+        assert braze.remove([known.phone]) == 4
+        assert Counter(braze.removed) == Counter([known, *twins])
+        assert Counter(braze.entries()) == Counter(others)
+
+
+def test_without_order_identical_entries_stand_apart():
+    entries = seeded(300, days=1, until=UNTIL)
+    with Simulator(entries + entries[:20], order="random") as braze:
+        listed = braze.entries()
+    gaps = [len(listed) - 1 - listed[::-1].index(twice) - listed.index(twice) for twice in entries[:20]]
+    assert max(gaps) > 100
+
+
+def test_an_entry_may_have_an_empty_phone():
+    when = UNTIL - dt.timedelta(hours=1)
+    empty = simulator.without_phone(when)
+    with Simulator([*seeded(5, days=1, until=UNTIL), empty]) as braze, Client(braze) as client:
+        record = {"phone": "", "invalid_detected_at": "2026-02-28T23:00:00.000Z", "reason": "invalid_format"}
+        assert client.sms().count(record) == 1
+        assert client.sms(reason="invalid_format").count(record) == 1
+        assert client.get({"phone_numbers[]": ""}).json()["sms"] == [record]
+        client.remove("")
+        assert braze.removed == [empty]
+
+
+@pytest.mark.parametrize("order", simulator.ORDERS)
+@pytest.mark.parametrize("kind", simulator.UNUSABLE)
+def test_an_entry_of_which_nothing_can_be_made_has_its_place_like_any(kind, order):
+    others = seeded(40, days=1, until=UNTIL)
+    bad = simulator.unusable(UNTIL - dt.timedelta(hours=12), kind)
+    with Simulator([*others, bad], order=order) as braze, Client(braze) as client:
+        listed = in_pages(client, 7)
+        assert listed == [known.payload() for known in braze.entries()]
+        assert len(listed) == 41
+        assert listed.count(bad.payload()) == 1
+        assert client.sms(start_date="2026-02-27", end_date="2026-02-28") == []
+        assert len(client.sms(start_date="2026-02-28", end_date="2026-03-01")) == 41
+        shown = client.control("/entries", method="GET")["entries"]
+        assert sum(known["detected_at"] == bad.detected_at.isoformat() for known in shown) == 1
+        braze.remove_any(100)
+        assert client.sms() == braze.entries() == []
+        assert Counter(braze.removed) == Counter([*others, bad])
+
+
+def test_what_is_no_record_can_be_put_on_the_list(braze, client):
+    fields = {"phone": "+12005550001", "reason": "deactivated", "carrier": {"name": "x"}, "invalid_detected_at": "?"}
+    known = braze.add_raw(UNTIL, fields)
+    odder = braze.add_raw(UNTIL + dt.timedelta(seconds=1), ["é", None])
+    assert client.sms(limit=2) == [["é", None], fields]
+    assert client.sms(limit=1, reason="deactivated") == [fields]
+    assert client.get({"phone_numbers[]": "12005550001"}).json()["sms"] == [fields]
+    client.remove("12005550001")
+    assert (braze.removed, braze.entries()[0]) == ([known], odder)
+    assert braze.added == [known, odder]
+
+
+def test_strange_entries_are_made_of_each_kind_in_turn():
+    entries = seeded(100, until=UNTIL)
+    found = simulator.odd(entries, repeats=6, empty_phones=2, unusable_entries=9, seed=3)
+    assert found == simulator.odd(entries, repeats=6, empty_phones=2, unusable_entries=9, seed=3)
+    assert len(found) == 17
+    assert sum(known in entries for known in found) == 2
+    assert sum(known.phone == "" and known.raw is None for known in found) == 2
+    # A time that cannot be read is only another spelling of one.
+    assert sum(known.raw is not None or known.spelled == "the day before yesterday" for known in found) == 9
+    assert {known.detected_at for known in found} <= {known.detected_at for known in entries}
+
+
+# Many strangenesses at once
+
+
+def test_a_strange_braze_is_the_same_for_the_same_seed_and_different_from_others():
+    drawn = [simulator.strange(seed) for seed in range(300)]
+    assert drawn == [simulator.strange(seed) for seed in range(300)]
+    assert len({str(options) for options in drawn}) > 250
+    names = {name for options in drawn for name in options}
+    assert names >= {"order", "delay_seconds", "replicas", "page_cap", "compare_numbers", "max_range_days"}
+    assert not names & {"latency", "fault_rate", "down", "rate_limit", "fails_above"}
+    for options in drawn:
+        Behaviour().change(options)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_strange_braze_has_a_way_to_all_of_its_list_and_to_every_number(seed):
+    known = entry(1, "2026-02-28T12:00:00")
+    options = simulator.strange(seed)
+    with Simulator([known], **options) as braze, Client(braze) as client:
+        day = {"start_date": "2026-02-28", "end_date": "2026-03-01"}
+        braze.behaviour.protect = {"12005550001"}
+        assert known.payload() in client.get(day).json()["sms"]
+        answers = [client.get({"phone_numbers[]": phone}) for phone in ("+12005550001", "12005550001")]
+        assert any(answer.status_code == 200 and answer.json()["sms"] == [known.payload()] for answer in answers)
+        for phone in ("+12005550001", "12005550001"):
+            client.remove(phone)
+        assert known in braze.removed
+
+
 # The log, and many requests at once
 
 
@@ -845,6 +1108,44 @@ def test_answers_wait_for_the_latency_without_holding_up_each_other(braze):
         pages = list(pool.map(lambda offset: client.sms(limit=100, offset=offset), range(0, 1300, 100)))
     assert [record for page in pages for record in page] == [known.payload() for known in braze.entries()]
     assert braze.max_under_way > 1
+
+
+def test_deep_offsets_may_take_longer(braze, client):
+    def seconds(**params):
+        began = time.monotonic()
+        client.sms(**params)
+        return time.monotonic() - began
+
+    braze.behaviour.slow_offset_seconds_per_10k = 2.0
+    assert seconds(offset=1000) >= 0.2
+    # Whatever else the machine does meanwhile.
+    assert min(seconds(offset=offset) for offset in (0, 0, 0, 10)) < 0.2
+
+
+def at_once(braze, count):
+    """Ask for a page many times at once, while answers take longer than asking does."""
+    sockets = [socket.create_connection(("127.0.0.1", braze.port), timeout=20) for _ in range(count)]
+    for sock in sockets:
+        ask(sock, headers="Connection: close\r\n")
+    return sockets
+
+
+@pytest.mark.parametrize("how, ends", [("503", b"HTTP/1.1 503 "), ("reset", b""), ("hang", b"")])
+def test_more_requests_at_once_than_braze_can_take_fail(braze, client, how, ends):
+    braze.behaviour.change({"fails_above": 3, "fails_above_with": how, "latency": 0.5, "hang_seconds": 0.01})
+    answers = []
+    for sock in at_once(braze, 8):
+        with sock:
+            try:
+                answers.append(read_to_end(sock)[:13])
+            except ConnectionResetError:
+                answers.append(b"")
+    assert braze.max_under_way == 8
+    assert sorted(answers) == sorted([b"HTTP/1.1 200 "] * 3 + [ends] * 5)
+    assert Counter(request.status for request in braze.requests) == {200: 3, int(how) if how == "503" else how: 5}
+    # One after the other, none is too many.
+    braze.behaviour.latency = 0.0
+    assert len(client.sms()) == len(client.sms()) == 100
 
 
 def test_pipelined_requests_are_answered_in_order(braze, raw):
@@ -912,12 +1213,38 @@ def test_behaviour_changes_over_http(braze, client, method):
         {"fail_next": "500"},
         {"header_case": "title"},
         {"retry_after": 1},
+        {"order": "sideways"},
+        {"page_cap": 0},
+        {"page_cap": "100"},
+        {"page_cap_spread": 1.1},
+        {"delay_seconds": -1},
+        {"rate_limit": None},
     ],
 )
 def test_wrong_behaviour_changes_nothing(braze, client, values):
     answer = client.post("/_simulator/behaviour", {"rate_limit": 1, **values}, {})
     assert answer.status_code == 400
     assert braze.behaviour == Behaviour()
+
+
+def test_every_strangeness_can_be_told_over_http_and_taken_back(braze, client):
+    values = {"order": "day", "page_cap": 7, "page_cap_spread": 0, "max_offset": 0, "compare_numbers": "plus"}
+    client.control("/behaviour", values, "PATCH")
+    assert braze.behaviour == Behaviour(**values)
+    assert len(client.sms()) == 7
+    back = {name: simulator.DEFAULTS[name] for name in values}
+    client.control("/behaviour", back, "PATCH")
+    assert (braze.behaviour, len(client.sms(offset=1))) == (Behaviour(), 100)
+
+
+@pytest.mark.parametrize("values", [{"order": "sideways"}, {"page_cap": 0}, {"replicas": 0}, {"refuse_spelling": "no"}])
+def test_a_behaviour_there_is_not_is_found_where_it_is_set(values):
+    with pytest.raises(ValueError, match="cannot be"):
+        Behaviour(**values)
+    behaviour = Behaviour()
+    [(name, value)] = values.items()
+    with pytest.raises(ValueError, match=f"{name} cannot be {value!r}"):
+        setattr(behaviour, name, value)
 
 
 def test_detections_and_removals_can_be_made_over_http(braze, client):
@@ -1006,7 +1333,73 @@ def test_seeds_are_numbers_nobody_has_each_once():
     assert [reason for reason, _ in reasons.most_common()] == ["provider_error", "deactivated", "invalid_format", None]
 
 
+@pytest.mark.parametrize("how, signs", [("plus", {"+"}), ("bare", {"1"})])
+def test_seeds_are_spelled_as_told_and_are_otherwise_the_same(how, signs):
+    entries = seeded(200, until=UNTIL, spelling=how)
+    assert {known.phone[0] for known in entries} == signs
+    mixed = seeded(200, until=UNTIL)
+    assert [known._replace(phone=simulator.digits(known.phone)) for known in entries] == [
+        known._replace(phone=simulator.digits(known.phone)) for known in mixed
+    ]
+
+
 # The command
+
+
+@contextlib.contextmanager
+def started(*options):
+    """Start the command; yield its address, and what else it says."""
+    command = [sys.executable, str(Path(simulator.__file__)), "--until", "2026-03-01T00:00:00Z", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
+        output = t.cast("t.TextIO", process.stdout)
+        url = output.readline().split()[2]
+        output.readline()
+        yield url, output
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def asked(url, path="/_simulator", **params):
+    return requests.get(url + path, params, headers={"Authorization": "Bearer simulator-key"}, timeout=20).json()
+
+
+def test_the_command_takes_what_it_drew_as_options_that_can_be_repeated():
+    with started("--records", "100", "--strange", "7", "--page-cap", "11") as (url, output):
+        again = output.readline()
+        first = asked(url)["behaviour"]
+    assert {**first, "page_cap": 11} == first
+    drawn = {name: value for name, value in simulator.strange(7).items() if name != "page_cap"}
+    assert len(drawn) > 2
+    assert {name: first[name] for name in drawn} == drawn
+    word, python, script, *words = shlex.split(again)
+    assert (word, python, Path(script)) == ("Again:", "python", Path(simulator.__file__))
+    assert "--strange" not in words
+    with started(*words) as (url, _):
+        assert asked(url)["behaviour"] == first
+
+
+def test_every_behaviour_is_an_option():
+    values = {
+        name: True if isinstance(default, bool) else field.metadata["choices"][-1] if field.metadata["choices"] else 2
+        for (name, field), default in zip(simulator.FIELDS.items(), simulator.DEFAULTS.values(), strict=True)
+        if name not in {"latency", "protect", "fault_kinds", "fail_next", "down", "retry_after"}
+    }
+    values |= {"page_cap_spread": 0.5, "refuse_reasons": False}
+    with started("--records", "10", *simulator.as_options(values)) as (url, _):
+        behaviour = asked(url)["behaviour"]
+    assert {name: behaviour[name] for name in values} == values
+
+
+def test_the_command_seeds_strange_entries():
+    options = ["--records", "20", "--repeats", "3", "--empty-phones", "2", "--unusable", "8", "--spelling", "bare"]
+    with started(*options) as (url, _):
+        records = asked(url, LIST_PATH, **EVERYTHING)["sms"]
+        behaviour = asked(url)["behaviour"]
+    assert len(records) == 33
+    phones = Counter(record.get("phone", "none") if isinstance(record, dict) else "none" for record in records)
+    assert (phones[""], phones[None], phones["none"]) == (2, 1, 3)
+    assert sum(str(phone).startswith("+") and "0100" not in str(phone) for phone in phones) == 1
+    assert behaviour["detect_spelling"] == "bare"
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
