@@ -364,7 +364,7 @@ BOOKMARK = {"replication_key": "invalid_detected_at", "replication_key_value": "
 )
 def test_a_state_that_could_only_be_misread_is_refused_in_one_line(command, simulator, config, state, problem):
     run = command(NAME, config=config, state=state)
-    assert run.code == 1
+    assert run.code == 78
     (error,) = run.errors
     assert error == (
         f"state: {problem}; give the state of an earlier run of this tap, or none to read everything from "
@@ -430,7 +430,7 @@ def test_a_range_that_was_read_already_is_told(command, config):
 def test_a_stream_map_that_fails_on_every_record_is_told_in_one_line(command, config):
     maps = {STREAM: {"phone": "sha256(config['salt'] + phone)"}}
     run = command(NAME, config=config | {"stream_maps": maps})
-    assert run.code == 1
+    assert run.code == 78
     assert run.errors == ["stream_maps: sha256(config[…] + phone) fails: KeyError"]
     assert "Traceback" not in run.log
 
@@ -439,7 +439,7 @@ def test_a_stream_map_that_fails_on_one_record_quotes_nothing_of_it(command, con
     last = entries[-1].phone.lstrip("+")
     maps = {STREAM: {"reason": f"1 / (0 if phone.replace('+', '') == '{last}' else 1)"}}
     run = command(NAME, config=config | {"stream_maps": maps})
-    assert run.code == 1
+    assert run.code == 78
     (error,) = run.errors
     assert error == "stream_maps: 1 / (0 if phone.replace(…, …) == … else 1) fails: ZeroDivisionError"
     assert last not in run.log
@@ -546,7 +546,7 @@ def test_a_full_table_that_fails_replaces_nothing(command, simulator, config, ca
     simulator.behaviour.fault_kinds, simulator.behaviour.fault_rate = ("500",), 0.5
     del config["end_date"]
     run = command(NAME, config=config, catalog=catalog)
-    assert run.code == 1
+    assert run.code == 75
     assert run.of("ACTIVATE_VERSION") == []
 
 
@@ -722,7 +722,7 @@ def test_batch_files_do_not_mix_two_streams_of_one(command, simulator, config, t
     batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": storage}
     maps = {"copy": {"__source__": STREAM}, "deactivated": {"__source__": STREAM}}
     run = command(NAME, config=config | {"batch_config": batches, "stream_maps": maps})
-    assert run.code == 1
+    assert run.code == 78
     (error,) = run.errors
     assert error.startswith(f"stream {STREAM} is mapped to 3 streams, which BATCH files cannot hold apart: take")
     assert "Traceback" not in run.log

@@ -96,11 +96,12 @@ def test_one_answer_in_eight_may_be_spoilt(command, simulator, config, entries):
 
 
 @pytest.mark.parametrize(
-    "status, advice",
+    "status, code, advice",
     [
-        ("400", "it does not accept the request: "),
+        ("400", 78, "it does not accept the request: "),
         (
             "401",
+            77,
             (
                 "it does not accept the API key: check api_key, that instance or api_url is the one the key belongs "
                 "to, that the key has the permission sms.invalid_phone_numbers, and its IP allowlist"
@@ -108,21 +109,22 @@ def test_one_answer_in_eight_may_be_spoilt(command, simulator, config, entries):
         ),
         (
             "403",
+            77,
             (
                 "the API key may not do this: give it the permission sms.invalid_phone_numbers, and check that the "
                 "workspace's SMS plan is active"
             ),
         ),
-        ("404", "there is no such endpoint: check instance or api_url"),
-        ("405", ""),
-        ("410", ""),
-        ("422", ""),
+        ("404", 78, "there is no such endpoint: check instance or api_url"),
+        ("405", 1, ""),
+        ("410", 1, ""),
+        ("422", 1, ""),
     ],
 )
-def test_a_refusal_is_final_and_says_in_one_line_what_to_do(command, simulator, config, status, advice):
+def test_a_refusal_is_final_and_says_in_one_line_what_to_do(command, simulator, config, status, code, advice):
     simulator.behaviour.fail_next = [status]
     run = command("tap-braze-sms", config=config)
-    assert run.code == 1
+    assert run.code == code
     assert len(simulator.requests) == 1
     assert run.records == []
     (error,) = run.errors
@@ -134,13 +136,13 @@ def test_a_refusal_is_final_and_says_in_one_line_what_to_do(command, simulator, 
 
 def test_an_unknown_key_is_a_refusal_like_any_other(command, simulator, config):
     run = command("tap-braze-sms", config=config | {"api_key": "of-another-workspace"})
-    assert (run.code, len(simulator.requests), len(run.errors)) == (1, 1, 1)
+    assert (run.code, len(simulator.requests), len(run.errors)) == (77, 1, 1)
     assert "answered 401: it does not accept the API key" in run.errors[0]
 
 
 def test_a_reason_that_braze_does_not_take_is_told_in_its_words(command, simulator, config):
     run = command("tap-braze-sms", config=config | {"reason": "landline"})
-    assert (run.code, len(simulator.requests)) == (1, 1)
+    assert (run.code, len(simulator.requests)) == (78, 1)
     assert run.errors[0].endswith(
         "it does not accept the request: Bad Request; reason must be one of provider_error, deactivated, invalid_format"
     )
@@ -148,7 +150,7 @@ def test_a_reason_that_braze_does_not_take_is_told_in_its_words(command, simulat
 
 def test_a_connection_test_that_fails_says_so(command, simulator, config):
     run = command("tap-braze-sms", "--test", config=config | {"api_key": "of-another-workspace"})
-    assert (run.code, len(run.errors)) == (1, 1)
+    assert (run.code, len(run.errors)) == (77, 1)
     assert "answered 401" in run.errors[0]
 
 
@@ -182,7 +184,7 @@ def server(status: int, body: bytes = b"", received: list | None = None, **heade
 def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(command, simulator, config, status):
     with server(status, Location=f"{simulator.url}/sms/invalid_phone_numbers?key={KEY}") as url:
         run = command("tap-braze-sms", config=config | {"api_url": url})
-    assert run.code == 1
+    assert run.code == 78
     assert simulator.requests == []
     (error,) = run.errors
     assert f"answered {status}: it points elsewhere, where the API key is not sent: check instance or api_url" in error
@@ -200,7 +202,7 @@ def test_a_redirect_is_not_followed_so_the_key_goes_nowhere_else(command, simula
 def test_an_answer_of_no_use_is_a_fault_in_one_line(command, config, status, headers, said):
     with server(status, **headers) as url:
         run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 1})
-    assert run.code == 1
+    assert run.code == 75
     (error,) = run.errors
     assert said in error
     assert "Traceback" not in run.log
@@ -210,7 +212,7 @@ def test_cookies_are_not_sent_back(command, config):
     sent = []
     with server(500, received=sent, **{"Set-Cookie": "a=b"}) as url:
         run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 2})
-    assert run.code == 1
+    assert run.code == 75
     assert len(sent) == 2
     assert not any("Cookie" in headers for headers in sent)
 
@@ -393,15 +395,15 @@ def slowly(simulator, entries) -> dict:
 
 
 @pytest.mark.parametrize(
-    "fault, said",
+    "fault, code, said",
     [
-        ("401", "answered 401: it does not accept the API key"),
-        ("400", "answered 400: it does not accept the request"),
-        ("down", "failed (ConnectionError), 2 times in a row; nothing is lost: with its state, the next run goes on"),
+        ("401", 77, "answered 401: it does not accept the API key"),
+        ("400", 78, "answered 400: it does not accept the request"),
+        ("down", 75, "failed (ConnectionError), 2 times in a row; nothing is lost: with its state, the next run goes"),
     ],
 )
 def test_what_was_emitted_before_a_failure_stands_and_the_next_run_goes_on(
-    command, simulator, slowly, entries, fault, said
+    command, simulator, slowly, entries, fault, code, said
 ):
     process = command.start("tap-braze-sms", config=slowly)
     out = b"".join(process.stdout.readline() for _ in range(200))
@@ -410,7 +412,7 @@ def test_what_was_emitted_before_a_failure_stands_and_the_next_run_goes_on(
     else:
         simulator.behaviour.fail_next = [fault]
     run = process.finish(out)
-    assert run.code == 1
+    assert run.code == code
     assert len(run.errors) == 1
     assert said in run.errors[0]
     assert "Traceback" not in run.log
@@ -429,7 +431,7 @@ def test_what_was_emitted_before_a_failure_stands_and_the_next_run_goes_on(
 def test_a_server_that_is_not_there_is_told_in_one_line(command, simulator, slowly):
     simulator.__exit__(None)
     run = command("tap-braze-sms", config=slowly)
-    assert run.code == 1
+    assert run.code == 75
     (error,) = run.errors
     host = simulator.url.removeprefix("http://")
     assert f"the connection to {host} failed (connection refused), 2 times in a row" in error
@@ -440,7 +442,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(command, simulator, slow
 def test_a_host_that_does_not_exist_is_told_in_one_line(command):
     given = {"api_key": "k", "api_url": "https://rest.nowhere.invalid", "start_date": "2026-03-01", "max_attempts": 1}
     run = command("tap-braze-sms", config=given)
-    assert run.code == 1
+    assert run.code == 78
     (error,) = run.errors
     assert "the connection to rest.nowhere.invalid failed (no such host; check instance or api_url)" in error
 
@@ -461,7 +463,7 @@ def test_a_record_that_cannot_be_used_stops_the_run_naming_window_and_position(c
     simulator.add([*good[:70], bad, *good[71:]])
     config = config_for(simulator, start_date="2026-03-01", end_date="2026-03-06", window_days=1)
     run = command("tap-braze-sms", config=config)
-    assert run.code == 1
+    assert run.code == 65
     (error,) = run.errors
     # 10:00 of the 4th: 13 records of that day are newer.
     assert error == f"window 2026-03-04 to 2026-03-04, offset 0: the record at position 13 cannot be used: {problem}"

@@ -337,7 +337,7 @@ def test_batch_files_that_cannot_be_written_end_the_run_with_one_line(command, c
     (tmp_path / "file").touch()
     encoding, storage = {"format": "jsonl", "compression": "gzip"}, {"root": str(tmp_path / "file" / "batches")}
     run = command("tap-braze-sms", config=config | {"batch_config": {"encoding": encoding, "storage": storage}})
-    assert run.code == 1
+    assert run.code == 78
     assert run.errors == [f"{storage['root']}: Not a directory"]
     assert "Traceback" not in run.log
     assert run.of("BATCH") == []

@@ -102,7 +102,7 @@ def test_a_run_under_all_faults_is_redacted(command, braze, config, entries, env
 def test_a_refusal_that_echoes_everything_is_told_discreetly(command, braze, config, entries, environment, status):
     braze.behaviour.fail_next = [status]
     run = command("tap-braze-sms", config=config, env=environment)
-    assert run.code == 1
+    assert run.code == {"400": 78, "403": 77}[status]
     assert f"answered {status}" in run.log
     assert_redact(run, entries, environment)
 
@@ -114,14 +114,14 @@ def test_numbers_that_are_asked_about_are_not_told(command, braze, config, entri
     run = command(
         "tap-braze-sms", config=config | {"phone_numbers": asked, "max_parallel_requests": 1}, env=environment
     )
-    assert run.code == (status == "400")
+    assert run.code == (78 if status == "400" else 0)
     assert_redact(run, entries, environment, *asked)
 
 
 def test_a_server_that_stays_down_is_told_discreetly(command, braze, config, entries, environment):
     braze.behaviour.down = True
     run = command("tap-braze-sms", config=config | {"max_attempts": 1}, env=environment)
-    assert run.code == 1
+    assert run.code == 75
     assert "the connection to 127.0.0.1:" in run.log
     assert_redact(run, entries, environment)
 
@@ -132,7 +132,7 @@ def test_a_record_that_cannot_be_used_is_told_discreetly(command, braze, config,
     braze.remove([bad.phone])
     braze.add(bad)
     run = command("tap-braze-sms", config=config, env=environment)
-    assert run.code == 1
+    assert run.code == 65
     assert "cannot be read as a time" in run.log
     assert "Traceback" in run.log or '"traceback"' in run.log
     assert_redact(run, entries, environment)
@@ -154,7 +154,7 @@ def test_a_record_that_cannot_be_used_is_told_discreetly(command, braze, config,
 def test_a_stream_map_that_fails_is_told_discreetly(command, config, entries, environment, expression):
     maps = {"invalid_phone_numbers": {"mapped": expression}}
     run = command("tap-braze-sms", config=config | {"stream_maps": maps}, env=environment)
-    assert run.code == 1
+    assert run.code == 78
     assert "mapper.py" in run.log, "the traceback says where"
     assert_redact(run, entries, environment)
     assert "x555" not in run.log
@@ -191,7 +191,7 @@ def test_a_loader_that_is_gone_is_told_discreetly(command, config, entries, envi
 )
 def test_a_wrong_setting_is_told_discreetly(command, config, entries, environment, wrong):
     run = command("tap-braze-sms", config=config | wrong, env=environment)
-    assert run.code == 1
+    assert run.code == 78
     run.log += "DEBUG"  # so early, nothing else is
     assert_redact(run, entries, environment, "+12005559876", "12015559876")
 

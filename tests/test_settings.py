@@ -151,7 +151,7 @@ def assert_one_line(run, simulator, expected: str) -> None:
     assert message.startswith(expected)
     assert message in run.log.splitlines()[-1]
     assert "Traceback" not in run.log
-    assert run.code == 1
+    assert run.code == 78
     assert run.out == b""
     assert SECRET not in run.log
     assert "2125550123" not in run.log
@@ -240,7 +240,7 @@ def test_a_env_file_that_is_no_text_stops_the_run_before_any_request(command, si
     lines = [f"TAP_BRAZE_SMS_{name.upper()}={value}\n" for name, value in given.items()]
     (command.folder / ".env").write_text("".join(["# clé\n", *lines]), encoding="latin-1")
     run = command("tap-braze-sms", "--config=ENV", env=environment())
-    assert (run.code, run.out) == (1, b"")
+    assert (run.code, run.out) == (78, b"")
     assert run.errors == [f"{command.folder}/.env: it is not UTF-8 text"]
     assert SECRET not in run.log
     assert simulator.requests == []
@@ -252,7 +252,7 @@ def test_a_folder_that_is_gone_is_told_in_one_line(command, simulator):
     tap = command.arguments("tap-braze-sms", "--config=ENV")
     shell = ["/bin/sh", "-c", 'rmdir "$PWD" && exec "$@"', "sh", *tap]
     run = subprocess.run(shell, cwd=gone, capture_output=True, text=True, env=environment(), check=False)
-    assert run.returncode == 1
+    assert run.returncode == 78
     assert "the folder that this was started in: No such file or directory" in run.stderr
     assert "Traceback" not in run.stderr
 

@@ -104,7 +104,7 @@ def test_a_bad_line_is_named_before_any_request(simulator, command, tmp_path, te
     file = tmp_path / "numbers.txt"
     file.write_text(text)
     run = command("tap-braze-sms", config=config_for(simulator, phone_numbers_file=str(file)))
-    assert run.code == 1
+    assert run.code == 78
     assert line in run.log
     assert "2025550100" not in run.log
     assert "Traceback" not in run.log
@@ -113,7 +113,7 @@ def test_a_bad_line_is_named_before_any_request(simulator, command, tmp_path, te
 
 def test_a_file_that_is_not_there_is_named_before_any_request(simulator, command):
     run = command("tap-braze-sms", config=config_for(simulator, phone_numbers_file="/nowhere/numbers.txt"))
-    assert run.code == 1
+    assert run.code == 78
     assert "phone_numbers_file: got '/nowhere/numbers.txt'" in run.log
     assert not simulator.requests
 
@@ -136,7 +136,7 @@ def test_an_answer_that_cannot_be_used_ends_the_run_with_the_position_not_the_nu
     simulator.add([Entry(asked[n], WHEN, None, spell(WHEN)) for n in (70, 80)])
     simulator.add(Entry(asked[60], WHEN - dt.timedelta(days=1), None, "never"))
     run = only_status(command, config_for(simulator, phone_numbers=asked))
-    assert run.code == 1
+    assert run.code == 65
     assert run.errors == [
         "numbers 51 to 100: the record at position 2 cannot be used: its invalid_detected_at cannot be read as a time"
     ]

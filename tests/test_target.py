@@ -106,7 +106,7 @@ def test_when_the_second_batch_is_refused_only_the_first_ones_state_is_passed_on
         messages += [record(phone), state({"n": n})] if n % 10 == 0 else [record(phone)]
     simulator.behaviour.fail_next = ["slow", "400"]
     done = load(*messages)
-    assert done.code == 1
+    assert done.code == 78
     assert done.messages[-1] == {"n": 50}
     assert all(s["n"] <= 50 for s in done.messages)
     assert "batch 2 (records 51 to 100): " in done.log
@@ -124,7 +124,7 @@ def test_an_answer_that_does_not_say_success_is_no_acceptance(simulator, load, f
     # A proxy's login page comes with the status of a success.
     simulator.behaviour.fail_next = [fault]
     done = load(SCHEMA, record("+12025550100"), state({"n": 1}), max_attempts=1)
-    assert (done.code, done.messages) == (1, [])
+    assert (done.code, done.messages) == (75, [])
     assert "times in a row" not in done.log
     done = load(SCHEMA, record("+12025550100"), state({"n": 1}))
     assert (done.code, done.messages) == (0, [{"n": 1}])
@@ -133,7 +133,7 @@ def test_an_answer_that_does_not_say_success_is_no_acceptance(simulator, load, f
 def test_a_stream_map_that_fails_on_one_record_is_told_in_one_line(load):
     maps = {"verified": {"phone": "phone if int(phone[1:]) else None"}}
     done = load(SCHEMA, record("+12025550100"), record("+1 202 555 0101 x"), stream_maps=maps)
-    assert (done.code, done.messages) == (1, [])
+    assert (done.code, done.messages) == (78, [])
     assert done.errors == ["stream_maps: phone if int(phone[1:]) else None fails: ValueError"]
     assert "Traceback" not in done.log
 
@@ -149,7 +149,7 @@ def test_a_stream_map_that_fails_on_one_record_is_told_in_one_line(load):
 )
 def test_a_value_that_is_no_number_stops_the_run_with_its_position(simulator, load, bad):
     done = load(SCHEMA, record("+12025550100"), record(bad), state({"n": 2}))
-    assert done.code == 1
+    assert done.code == 65
     assert "record 2 of the input, of stream verified, holds no phone number" in done.log
     assert "2025550100" not in done.log
     assert done.messages == []
@@ -175,7 +175,7 @@ def test_another_property_can_hold_the_number(simulator, load):
     assert load(schema, record("+12025550100", field="mobile"), phone_property="mobile").code == 0
     assert simulator.removal_posts == [["+12025550100"]]
     done = load(schema, record("+12025550100", field="mobile"))
-    assert done.code == 1
+    assert done.code == 65
     assert "stream verified has no property phone" in done.log
 
 
@@ -196,7 +196,7 @@ def test_a_stream_without_numbers_may_be_mapped_away(simulator, load, maps):
 def test_a_map_that_misses_its_stream_lets_nothing_through(simulator, load):
     maps = {"verifeid": {"__filter__": "phone == '+12025550101'"}}
     done = load(SCHEMA, record("+12025550100"), record("+12025550101"), stream_maps=maps)
-    assert done.code == 1
+    assert done.code == 78
     (error,) = done.errors
     assert error == "stream_maps: none is of stream verified; give it one: {} takes it as it is, null leaves it out"
     assert not simulator.requests
@@ -214,7 +214,7 @@ def test_what_may_pass_is_tried_again_and_does_no_harm_twice(simulator, listed, 
 
 def test_a_refused_key_ends_with_what_to_do(listed, load):
     done = load(SCHEMA, record(listed[0]), api_key="wrong")
-    assert done.code == 1
+    assert done.code == 77
     assert "sms.invalid_phone_numbers.remove" in done.log
     assert "wrong" not in done.log
     assert "Traceback" not in done.log
@@ -234,7 +234,7 @@ def test_a_refused_key_ends_with_what_to_do(listed, load):
 def test_a_line_that_is_no_message_is_counted_not_quoted(simulator, command, text):
     config = {"api_key": KEY, "api_url": simulator.url}
     done = command("target-braze-sms", config=config, stdin=lines(SCHEMA) + text.encode() + b"\n")
-    assert done.code == 1
+    assert done.code == 65
     (error,) = done.errors
     assert error == "line 2 of the input is no Singer message"
     assert "2025550100" not in done.log
@@ -286,7 +286,7 @@ BATCHES = {
 )
 def test_a_message_that_cannot_be_acted_on_ends_the_run_with_one_line(simulator, load, messages, expected):
     done = load(*messages, state({"n": 1}))
-    assert (done.code, done.messages) == (1, [])
+    assert (done.code, done.messages) == (65, [])
     (error,) = done.errors
     assert error.startswith(expected)
     assert "Traceback" not in done.log

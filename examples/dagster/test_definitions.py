@@ -230,6 +230,22 @@ def test_a_loader_that_fails_fails_the_run_and_no_number_gets_into_the_log(groun
     assert not any(phone.lstrip("+") in failed.log for _, phone, _ in ground.events(FIRST))
 
 
+@pytest.mark.parametrize(
+    "codes, again",
+    [
+        ((75, 0), True),
+        ((143, 1), True),
+        ((-9, 0), True),
+        ((0, 1), True),
+        ((1, 1), True),
+        *(((code, loader), False) for code in (65, 77, 78) for loader in (0, 1)),
+        ((1, 0), False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(definitions, codes, again):
+    assert definitions.may_pass(*codes) is again
+
+
 def test_states_may_lie_anywhere_fsspec_reaches(definitions):
     state = UPath("memory://states/months/acme/2026-03.json")
     for value in (b"1", b"2"):

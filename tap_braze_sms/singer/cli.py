@@ -1,4 +1,4 @@
-"""The command line's last word: errors in one line."""
+"""The command line's last word: errors in one line, and an exit status that says what to do about them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,34 @@ from pathlib import Path
 
 import click
 from singer_sdk import mapper
-from singer_sdk.exceptions import ConfigurationError, MappingError
+from singer_sdk.exceptions import (
+    ConfigurationError,
+    DataError,
+    DiscoveryError,
+    InvalidInputLine,
+    MappingError,
+    RecordsWithoutSchemaException,
+)
 from singer_sdk.plugin_base import SingerCommand
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
 from tap_braze_sms.concurrency.cancellation import RESUME_HINT, Cancelled
+from tap_braze_sms.reading.errors import Kind, ReadingError
 from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact
 
 # Of an expression: text, which can be a salt, and what can be a phone number.
 _LITERAL = re.compile(r"""(['"]).*?\1|\d{5,}""", re.DOTALL)
+
+#: Exit statuses as sysexits.h has them. Those of a run that a signal ended are 128 and the signal's number.
+_STATUSES = {Kind.SETTING: 78, Kind.ACCESS: 77, Kind.PASSING: 75, Kind.DATA: 65, Kind.OTHER: 1}
+
+#: Of others' errors: those of the configuration and of files that it names, and those of the messages a target reads.
+_WRONG_SETTINGS = (
+    *(ConfigurationError, DiscoveryError, MappingError, ImportError),
+    *(FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError),
+)
+_WRONG_INPUT = (DataError, InvalidInputLine, RecordsWithoutSchemaException)
 
 
 class PlainCommand(SingerCommand):
@@ -46,7 +64,8 @@ class PlainCommand(SingerCommand):
             raise
         except Exception as error:  # noqa: BLE001 (the last place that can log it)
             self._report(error)
-        sys.exit(1)
+            status = exit_status(error)
+        sys.exit(status)
 
     def _report(self, error: Exception) -> None:
         debug = self.logger.isEnabledFor(logging.DEBUG)
@@ -62,6 +81,19 @@ class PlainCommand(SingerCommand):
         else:
             message, debug = f"{type(error).__name__}: {shown}", True
         self.logger.error("%s", message, exc_info=shown if debug else None)
+
+
+def exit_status(error: Exception) -> int:
+    """Return the exit status by which a scheduler can tell what an error is."""
+    if isinstance(error, ReadingError):
+        kind = error.kind
+    elif isinstance(error, _WRONG_SETTINGS) or _mapped_by(error):
+        kind = Kind.SETTING
+    elif isinstance(error, _WRONG_INPUT):
+        kind = Kind.DATA
+    else:
+        kind = Kind.OTHER
+    return _STATUSES[kind]
 
 
 def _mapped_by(error: Exception) -> str:
