@@ -17,6 +17,7 @@ from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_braze_sms.braze import phone_numbers
 from tap_braze_sms.braze.instances import INSTANCES
+from tap_braze_sms.braze.spellings import WAYS
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableInputError
 
@@ -53,6 +54,7 @@ _Setting: t.TypeAlias = tuple[th.JSONTypeHelper[t.Any], object, str]
 
 _TEXT, _NON_EMPTY, _FLAG = th.StringType(), th.StringType(min_length=1), th.BooleanType()
 _INSTANCE = th.StringType(allowed_values=list(INSTANCES))
+_SPELLING = th.StringType(allowed_values=list(WAYS))
 _SHARE, _SECONDS = (th.NumberType(exclusive_minimum=0, maximum=most) for most in (1, 86_400))
 
 
@@ -111,6 +113,11 @@ TARGET = _declare(
         "Leave out and count values that are no phone number, instead of stopping at the first",
     ),
     dry_run=(_FLAG, False, "Count what would be taken off the list, and change nothing"),
+    phone_spelling=(
+        _SPELLING,
+        "both",
+        "How numbers are sent: with + (plus), without it (bare), or both, which is right for any Braze",
+    ),
 )
 
 

@@ -7,7 +7,6 @@ import datetime as dt
 import functools
 import logging
 import typing as t
-from operator import itemgetter
 from pathlib import Path
 
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
@@ -17,14 +16,13 @@ from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
 from tap_braze_sms.braze import phone_numbers
-from tap_braze_sms.braze.client import LARGEST_PAGE, LARGEST_REMOVAL
+from tap_braze_sms.braze.lookups import LARGEST_LOOKUP, NumberLookup
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.concurrency.scheduler import WindowScheduler
 from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.checkpoint import Checkpoint
-from tap_braze_sms.reading.errors import RetryableError
 from tap_braze_sms.reading.windows import Planner
 from tap_braze_sms.singer.progress import Progress, pluralize
 
@@ -36,6 +34,9 @@ if t.TYPE_CHECKING:
 
     from tap_braze_sms.reading.page import Page, Row
     from tap_braze_sms.singer.plugin import BrazeTap
+
+    #: Numbers, what Braze has of them, by their digits, and when it was asked.
+    Batch: t.TypeAlias = tuple[Sequence[str], dict[str, Row], str]
 
 # Inside the package in a wheel, beside it in a checkout.
 _PACKAGE = Path(__file__).parent
@@ -247,9 +248,8 @@ class PhoneNumberStatusStream(BrazeStream):
     primary_keys = ("phone",)
     selected_by_default = False
 
-    #: Numbers of one request. Braze documents no maximum; this is what it takes in one
-    #: removal, and keeps addresses short enough for any proxy.
-    BATCH = LARGEST_REMOVAL
+    #: Numbers that are looked up together, in one request or, while both spellings are asked for, in two.
+    BATCH = LARGEST_LOOKUP
 
     def __init__(self, tap: BrazeTap) -> None:
         super().__init__(tap)
@@ -267,7 +267,8 @@ class PhoneNumberStatusStream(BrazeStream):
     @override
     def read(self) -> Iterator[list[Record]]:
         asked = phone_numbers.load(self.config)
-        calls = [functools.partial(self._look_up, asked, start) for start in range(0, len(asked), self.BATCH)]
+        lookup = NumberLookup(self._tap.client, ResponseParser().parse_rows, self.logger)
+        calls = [functools.partial(self._look_up, lookup, asked, start) for start in range(0, len(asked), self.BATCH)]
         listed = 0
         with self._start_progress(lambda: progress.records / len(asked)) as progress:
             for batch, found, checked_at in self._worker_pool().map_ordered(calls):
@@ -280,22 +281,9 @@ class PhoneNumberStatusStream(BrazeStream):
             "Asked about %s, %d of them on the list: %s", pluralize(len(asked), "number"), listed, progress.summary
         )
 
-    def _look_up(self, asked: Sequence[str], start: int) -> tuple[Sequence[str], dict[str, Row], str]:
-        """Return a batch of numbers, what Braze has of them, by their digits, and when it was asked."""
+    def _look_up(self, lookup: NumberLookup, asked: Sequence[str], start: int) -> Batch:
         batch = asked[start : start + self.BATCH]
-        where = f"numbers {start + 1} to {start + len(batch)}"
-        numbers = [normalize(phone) for phone in batch]
-
-        def read(body: bytes) -> dict[str, Row]:
-            # Oldest first, so that the latest detection of a number stays.
-            found = {normalize(row[1]): row for row in sorted(ResponseParser().parse_rows(body), key=itemgetter(0))}
-            if not found.keys() <= set(numbers):
-                msg = "the answer is about other numbers than were asked about"
-                raise RetryableError(msg)
-            return found
-
-        params = {"phone_numbers[]": [f"+{number}" for number in numbers], "limit": LARGEST_PAGE}
-        found = self._tap.client.get(params, read, what=where)
+        found = lookup.find([normalize(phone) for phone in batch], first=start + 1)
         return batch, found, timestamps.format_utc(dt.datetime.now(timestamps.UTC))
 
 

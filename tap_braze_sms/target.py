@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import typing as t
 from collections import Counter
 
@@ -13,8 +14,8 @@ from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from tap_braze_sms import settings
-from tap_braze_sms.braze.client import LARGEST_REMOVAL
 from tap_braze_sms.braze.phone_numbers import is_number, normalize
+from tap_braze_sms.braze.removals import NumberRemoval
 from tap_braze_sms.singer.plugin import BrazePlugin
 from tap_braze_sms.singer.progress import pluralize
 from tap_braze_sms.singer.redaction import RedactingReader
@@ -65,12 +66,16 @@ class TargetBrazeSMS(BrazePlugin, Target):
         self._count: Counter[str] = Counter()
         #: Digits of every number met in this run.
         self._met: set[str] = set()
-        #: Numbers to be taken off by the next request, whatever streams they came from.
+        #: Numbers of the next request, by their digits, whatever streams they came from.
         self._batch: list[str] = []
         #: Records that came before those of the batch.
         self._done = 0
         #: The newest STATE, until it is passed on.
         self._state: dict[str, t.Any] | None = None
+
+    @functools.cached_property
+    def _removal(self) -> NumberRemoval:
+        return NumberRemoval(self.client, self.config["phone_spelling"])
 
     @classmethod
     @override
@@ -101,8 +106,9 @@ class TargetBrazeSMS(BrazePlugin, Target):
             return
         if (number := normalize(phone)) not in self._met:
             self._met.add(number)
-            self._batch.append(f"+{number}")
-            if len(self._batch) >= min(self.config.get("batch_size_rows", LARGEST_REMOVAL), LARGEST_REMOVAL):
+            self._batch.append(number)
+            most = self._removal.most
+            if len(self._batch) >= min(self.config.get("batch_size_rows", most), most):
                 self._remove_batch()
 
     def _remove_batch(self) -> None:
@@ -110,7 +116,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
         if self._batch and not self.config["dry_run"]:
             self._count["batches"] += 1
             where = f"batch {self._count['batches']} (records {self._done + 1} to {self._count['records']})"
-            self.client.remove(self._batch, what=where)
+            self._removal.remove(self._batch, what=where)
         self._batch.clear()
         self._done = self._count["records"]
         self._pass_on_state()
@@ -119,8 +125,8 @@ class TargetBrazeSMS(BrazePlugin, Target):
     def process_endofpipe(self) -> None:
         self._remove_batch()
         super().process_endofpipe()
-        # Which of them were on it, Braze does not say.
-        done = "Dry run, nothing is changed" if self.config["dry_run"] else "Off the list now"
+        # Which of them were on it, and whether they are off it, Braze does not say.
+        done = "Dry run, nothing is changed" if self.config["dry_run"] else "Asked to take off"
         numbers, requests = pluralize(len(self._met), "number"), pluralize(self.client.request_count, "request")
         skipped = self._count["skipped"]
         repeated = self._count["records"] - skipped - len(self._met)

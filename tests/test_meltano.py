@@ -178,7 +178,7 @@ def test_verified_numbers_are_handed_back_and_no_others(project, braze):
 
     project("run", "verified-to-braze")
 
-    assert [len(post) for post in braze.removal_posts] == [50, 20]
+    assert [len(post) for post in braze.removal_posts] == [50, 50, 40]
     handed = {digits(phone) for post in braze.removal_posts for phone in post}
     assert handed == {digits(phone) for phone in verified}
     assert not handed & {digits(entry.phone) for entry in braze.entries()}

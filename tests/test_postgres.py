@@ -178,7 +178,7 @@ def test_the_loop_from_braze_to_the_warehouse_to_the_customer_and_back(braze, wa
         verified = [phone for (phone,) in warehouse.ask("SELECT phone FROM verified_numbers")]
 
         made("run", "verified-in-postgres-to-braze", "braze-to-postgres-full")
-        assert [len(post) for post in braze.removal_posts] == [50, 50, 20]
+        assert [len(post) for post in braze.removal_posts] == [50, 50, 50, 50, 40]
         assert len(braze.entries()) == 300 - 120
 
         run = command("tap-braze-sms", config=config_for(braze, phone_numbers=verified))

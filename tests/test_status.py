@@ -138,7 +138,7 @@ def test_an_answer_that_cannot_be_used_ends_the_run_with_the_position_not_the_nu
     run = only_status(command, config_for(simulator, phone_numbers=asked))
     assert run.code == 65
     assert run.errors == [
-        "numbers 51 to 100: the record at position 2 cannot be used: its invalid_detected_at cannot be read as a time"
+        "numbers 51 to 75: the record at position 1 cannot be used: its invalid_detected_at cannot be read as a time"
     ]
     assert "Traceback" not in run.log
     assert "202555" not in run.log
@@ -158,7 +158,9 @@ def test_a_file_of_25_000_numbers_is_looked_up_exactly_and_in_modest_batches(sim
     assert run.code == 0, run.log
     assert [r["phone"] for r in run.records] == asked
     assert [r["phone"] for r in run.records if r["is_invalid"]] == asked[:5_000]
-    assert len(simulator.requests) == 500
+    # One in both spellings each, until one is known to be enough; and now and then, whether an answer was cut off.
+    assert 500 < len(simulator.requests) < 550
+    assert all(len(request.params["phone_numbers[]"]) <= 50 for request in simulator.requests)
     assert simulator.max_under_way <= 8
 
 
@@ -172,3 +174,87 @@ def test_lookups_pass_faults_and_stay_within_the_budget(simulator, command):
     assert [r["phone"] for r in run.records] == asked
     assert 429 not in {request.status for request in simulator.requests}
     assert "Rate limit" in run.log
+
+
+# A Braze that differs
+
+
+@pytest.fixture
+def half_listed(simulator):
+    """Numbers of which every other is on the list, in either spelling, and what is listed."""
+    asked = [f"1202555{n:04}" for n in range(200)]
+    simulator.add([Entry("+" * (n % 3 == 0) + asked[n], WHEN, None, spell(WHEN)) for n in range(0, 200, 2)])
+    return asked, asked[::2]
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+@pytest.mark.parametrize("cap", [None, 10, 1])
+@pytest.mark.parametrize("compare", ["digits", "plus", "bare", "stored"])
+def test_a_number_is_found_however_braze_compares_and_however_few_it_shows(
+    simulator, command, half_listed, compare, cap, parallel
+):
+    asked, listed = half_listed
+    simulator.behaviour.compare_numbers = compare
+    simulator.behaviour.page_cap = cap
+    run = only_status(command, config_for(simulator, phone_numbers=asked, max_parallel_requests=parallel))
+    assert run.code == 0, run.log
+    assert [r["phone"] for r in run.records] == asked
+    assert [r["phone"] for r in run.records if r["is_invalid"]] == listed
+
+
+@pytest.mark.parametrize("refused", ["plus", "bare"])
+def test_a_number_is_found_where_braze_refuses_one_spelling(simulator, command, half_listed, refused):
+    asked, listed = half_listed
+    simulator.behaviour.refuse_spelling = refused
+    run = only_status(command, config_for(simulator, phone_numbers=asked, max_parallel_requests=1))
+    assert run.code == 0, run.log
+    assert [r["phone"] for r in run.records if r["is_invalid"]] == listed
+    assert [request.status for request in simulator.requests].count(400) == 2
+
+
+@pytest.mark.parametrize("what", ["empty", "refused"])
+def test_numbers_stand_alone_in_their_request(simulator, command, half_listed, what):
+    asked, listed = half_listed
+    simulator.behaviour.limit_beside_numbers = what
+    run = only_status(command, config_for(simulator, phone_numbers=asked))
+    assert run.code == 0, run.log
+    assert [r["phone"] for r in run.records if r["is_invalid"]] == listed
+    assert {tuple(request.params) for request in simulator.requests} == {("phone_numbers[]",)}
+
+
+def test_where_braze_compares_by_digits_one_spelling_is_enough_once_that_is_seen(simulator, command, half_listed):
+    asked, _ = half_listed
+    run = only_status(command, config_for(simulator, phone_numbers=asked, max_parallel_requests=1))
+    assert run.code == 0, run.log
+    texts = [request.params["phone_numbers[]"] for request in simulator.requests]
+    # Both; whether all came; one number by the other spelling than Braze stores; and from then on that alone.
+    assert [len(text) for text in texts[:3]] == [50, 24, 1]
+    assert len({text.startswith("+") for request in texts[2:] for text in request}) == 1
+    assert "compares numbers as they are spelled" not in run.log
+
+
+def test_a_braze_that_compares_spellings_is_told_once(simulator, command, half_listed):
+    asked, _ = half_listed
+    simulator.behaviour.compare_numbers = "stored"
+    run = only_status(command, config_for(simulator, phone_numbers=asked))
+    assert run.log.count("Braze compares numbers as they are spelled: each is looked up with + and without") == 1
+
+
+def test_a_number_that_is_stored_in_both_spellings_does_not_make_braze_look_lenient(simulator, command):
+    asked = [f"1202555{n:04}" for n in range(60)]
+    simulator.behaviour.compare_numbers = "stored"
+    simulator.add([Entry(phone, WHEN, None, spell(WHEN)) for phone in (f"+{asked[0]}", asked[0])])
+    simulator.add([Entry(f"+{asked[30]}", WHEN, None, spell(WHEN)), Entry(asked[59], WHEN, None, spell(WHEN))])
+    run = only_status(command, config_for(simulator, phone_numbers=asked, max_parallel_requests=1))
+    assert [r["phone"] for r in run.records if r["is_invalid"]] == [asked[0], asked[30], asked[59]]
+
+
+def test_an_answer_as_long_as_the_documented_cap_is_not_taken_for_complete(simulator, command):
+    asked = [f"1202555{n:04}" for n in range(50)]
+    # Fifty numbers with four detections each.
+    moments = [WHEN + dt.timedelta(days=day) for day in range(4)]
+    simulator.add([Entry(phone, moment, None, spell(moment)) for phone in asked for moment in moments])
+    simulator.behaviour.page_cap = 100
+    run = only_status(command, config_for(simulator, phone_numbers=asked, max_parallel_requests=1))
+    assert {(r["is_invalid"], r["invalid_detected_at"][:10]) for r in run.records} == {(True, "2026-03-04")}
+    assert len(run.records) == 50

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY, Run
-from simulator import seeded
+from simulator import digits, seeded
 from singer_sdk.testing import get_target_test_class
 
 from tap_braze_sms.braze.rate_limit import budget_of
@@ -21,6 +21,9 @@ from tap_braze_sms.target import TargetBrazeSMS
 
 #: Seconds after a signal in which a run ends by itself, before its process is ended whatever it does.
 BY_ITSELF = LAST_RESORT - 1
+
+#: So that every number is one text.
+ONE_SPELLING = {"phone_spelling": "plus"}
 
 SCHEMA = {
     "type": "SCHEMA",
@@ -53,7 +56,7 @@ def listed(simulator):
 @pytest.fixture
 def load(simulator, command):
     def run(*messages: dict, **settings: object):
-        config = {"api_key": KEY, "api_url": simulator.url, **settings}
+        config = {"api_key": KEY, "api_url": simulator.url, **ONE_SPELLING, **settings}
         return command("target-braze-sms", config=config, stdin=lines(*messages))
 
     return run
@@ -65,7 +68,7 @@ def test_120_numbers_leave_the_list_in_three_requests(simulator, listed, load):
     assert [len(post) for post in simulator.removal_posts] == [50, 50, 20]
     assert {e.phone for e in simulator.entries()} == set(listed[120:])
     assert done.messages == [{"n": 120}]
-    assert "Off the list now: 120 numbers, 0 repeated, 0 skipped; 3 requests" in done.log
+    assert "Asked to take off: 120 numbers, 0 repeated, 0 skipped; 3 requests" in done.log
 
 
 def test_a_number_goes_once_however_it_is_spelled_and_whatever_stream_names_it(simulator, listed, load):
@@ -82,7 +85,7 @@ def test_a_number_goes_once_however_it_is_spelled_and_whatever_stream_names_it(s
     assert done.code == 0, done.log
     sent = [phone for post in simulator.removal_posts for phone in post]
     assert len(sent) == len(set(sent)) == 60
-    assert "Off the list now: 60 numbers, 4 repeated" in done.log
+    assert "Asked to take off: 60 numbers, 4 repeated" in done.log
     # A batch holds different numbers, whatever streams they come from.
     assert [len(post) for post in simulator.removal_posts] == [50, 10]
 
@@ -138,6 +141,55 @@ def test_a_stream_map_that_fails_on_one_record_is_told_in_one_line(load):
     assert "Traceback" not in done.log
 
 
+# Spellings
+
+
+def spelled(number: str, spelling: str) -> str:
+    return "+" * (spelling == "plus") + digits(number)
+
+
+@pytest.mark.parametrize("compare", ["digits", "plus", "bare", "stored"])
+def test_numbers_leave_the_list_however_braze_compares_them(simulator, listed, load, compare):
+    simulator.behaviour.compare_numbers = compare
+    done = load(SCHEMA, *map(record, listed[:120]), state({"n": 120}), phone_spelling="both")
+    assert done.code == 0, done.log
+    assert {e.phone for e in simulator.entries()} == set(listed[120:])
+    # In both spellings, 25 numbers a request.
+    assert [len(post) for post in simulator.removal_posts] == [50, 50, 50, 50, 40]
+    assert done.messages == [{"n": 120}]
+    assert "Asked to take off: 120 numbers, 0 repeated, 0 skipped; 5 requests" in done.log
+
+
+@pytest.mark.parametrize("refused, taken", [("plus", "bare"), ("bare", "plus")])
+def test_what_braze_takes_of_a_refused_mixture_is_enough(simulator, listed, load, refused, taken):
+    simulator.behaviour.refuse_spelling = refused
+    done = load(SCHEMA, *map(record, listed[:60]), state({"n": 60}), phone_spelling="both")
+    assert done.code == 0, done.log
+    assert {e.phone for e in simulator.entries()} == set(listed[60:])
+    assert [len(post) for post in simulator.removal_posts] == [25, 25, 10]
+    assert {phone for post in simulator.removal_posts for phone in post} == {spelled(p, taken) for p in listed[:60]}
+    # The first mixture, its two halves, and from then on what is taken.
+    assert [request.status for request in simulator.requests].count(400) == 2
+    assert done.messages == [{"n": 60}]
+
+
+@pytest.mark.parametrize("spelling", ["plus", "bare"])
+def test_where_one_spelling_is_known_to_be_enough_it_alone_is_sent(simulator, listed, load, spelling):
+    done = load(SCHEMA, *map(record, listed[:60]), phone_spelling=spelling)
+    assert done.code == 0, done.log
+    assert [len(post) for post in simulator.removal_posts] == [50, 10]
+    assert {phone for post in simulator.removal_posts for phone in post} == {spelled(p, spelling) for p in listed[:60]}
+
+
+def test_a_refusal_of_every_spelling_ends_the_run(simulator, listed, load):
+    simulator.behaviour.fail_next = ["400"] * 3
+    done = load(SCHEMA, record(listed[0]), state({"n": 1}), phone_spelling="both")
+    assert (done.code, done.messages) == (78, [])
+    assert len(simulator.requests) == 3
+    (error,) = done.errors
+    assert error.startswith("batch 1 (records 1 to 1): ")
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -166,7 +218,7 @@ def test_bad_values_are_left_out_and_counted_if_a_setting_says_so(simulator, loa
     done = load(SCHEMA, *map(record, ["+12025550100", None, "", "x"]), state({"n": 4}), skip_bad_numbers=True)
     assert done.code == 0, done.log
     assert simulator.removal_posts == [["+12025550100"]]
-    assert "Off the list now: 1 number, 0 repeated, 3 skipped" in done.log
+    assert "Asked to take off: 1 number, 0 repeated, 3 skipped" in done.log
     assert done.messages == [{"n": 4}]
 
 
@@ -312,9 +364,8 @@ def fed(simulator, command, tmp_path):
     with contextlib.ExitStack() as opened:
 
         def start(*messages: dict):
-            process = command.start(
-                "target-braze-sms", "--input", str(feed), config={"api_key": KEY, "api_url": simulator.url}
-            )
+            config = {"api_key": KEY, "api_url": simulator.url, **ONE_SPELLING}
+            process = command.start("target-braze-sms", "--input", str(feed), config=config)
             opened.enter_context(feed.open("wb", buffering=0)).write(lines(*messages))
             return process
 
@@ -368,7 +419,7 @@ def test_batch_size_rows_makes_batches_smaller_never_larger(simulator, listed, l
 
 def test_a_recorded_load_is_handed_over_with_its_states(simulator, command):
     recorded = Path(__file__).parent / "data" / "reverified.singer"
-    config = {"api_key": KEY, "api_url": simulator.url}
+    config = {"api_key": KEY, "api_url": simulator.url, **ONE_SPELLING}
     done = command.text("target-braze-sms", "--input", str(recorded), config=config)
     assert done.returncode == 0, done.stderr
     sent = [phone for post in simulator.removal_posts for phone in post]
@@ -377,7 +428,7 @@ def test_a_recorded_load_is_handed_over_with_its_states(simulator, command):
         json.loads(line)["bookmarks"]["reverified"]["replication_key_value"] for line in done.stdout.splitlines()[1:]
     ]
     assert states == ["2026-03-01T00:29:00Z", "2026-03-01T01:00:00Z"]
-    assert "Off the list now: 60 numbers, 1 repeated" in done.stderr
+    assert "Asked to take off: 60 numbers, 1 repeated" in done.stderr
     assert not Run(0, b"", done.stderr).logged("WARNING")
 
 

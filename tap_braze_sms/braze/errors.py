@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tap_braze_sms.reading.errors import Kind, ReadingError, RetryableError
 
+#: The status by which Braze says that it does not take a request as it is.
+BAD_REQUEST = 400
+
 
 class RequestRefusedError(ReadingError):
     """A request is refused, or every try of it failed.

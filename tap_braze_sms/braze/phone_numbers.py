@@ -7,15 +7,11 @@ import re
 import typing as t
 from pathlib import Path
 
-from tap_braze_sms.reading import page
 from tap_braze_sms.reading.errors import UnusableInputError
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import TypeGuard
-
-#: What decides whether two spellings are one number: the same that tells records apart.
-normalize = page.identity
 
 #: The column of a CSV file that holds the number.
 COLUMN = "phone"
@@ -26,6 +22,8 @@ SEPARATORS = ",;\t"
 #: Of a phone number with its country code, by E.164. More are two numbers, or something else beside one.
 LEAST_DIGITS, MOST_DIGITS = 7, 15
 
+_SEPARATORS = re.compile(r"[\s()./\u2010-\u2015-]")
+
 # Digits and what people put between them. Not an extension, nor what has other digits than the number:
 _WRITTEN = re.compile(
     r"(?![0-9]+\.[0-9]+$)"  # 15555550100.0, as which a spreadsheet writes a number that it took for one
@@ -33,6 +31,15 @@ _WRITTEN = re.compile(
     r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}$)"  # a date, of another column
     r"\+?\s*\(?[0-9][0-9\s()./\u2010-\u2015-]*"
 )
+
+
+def normalize(phone: str) -> str:
+    """Return what decides whether two spellings are one number: the digits, of a text of digits and separators."""
+    bare = phone.removeprefix("+")
+    if bare.isdecimal():
+        return bare
+    digits = _SEPARATORS.sub("", bare)
+    return digits if digits.isdecimal() else phone
 
 
 def is_number(text: object) -> TypeGuard[str]:
