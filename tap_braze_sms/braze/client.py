@@ -21,6 +21,7 @@ from requests.auth import AuthBase
 from requests.models import REDIRECT_STATI
 from typing_extensions import override
 
+from tap_braze_sms.braze.concurrency_limit import ConcurrencyLimit
 from tap_braze_sms.braze.connection_errors import explain
 from tap_braze_sms.braze.errors import HardlyPassingError, OverloadError, RequestRefusedError
 from tap_braze_sms.braze.instances import url_of
@@ -33,6 +34,7 @@ if t.TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
+    from tap_braze_sms.braze.concurrency_limit import Ticket
     from tap_braze_sms.concurrency.cancellation import CancelToken
     from tap_braze_sms.reading.errors import ReadingError
 
@@ -46,6 +48,9 @@ LARGEST_PAGE, LARGEST_REMOVAL = 500, 50
 
 #: Seconds of the waits between tries: 0.5, 2, 8, 32, then 90, each drawn from zero up.
 FIRST_WAIT, WAIT_BASE, LONGEST_WAIT = 0.5, 4, 90
+
+#: Seconds after which to look again whether a request may be made, where Braze bears only some at once.
+TURN = 0.02
 
 #: Seconds of the waits where a failure hardly passes: three tries within ten seconds.
 SHORT_WAITS = (2.0, 6.0)
@@ -129,12 +134,16 @@ class BrazeClient:
         #: Seconds by which our clock is ahead of Braze's, by the quickest answer; infinite before the first.
         self.clock_skew = math.inf
         self._config = config
+        parallel = config.get("max_parallel_requests", 1)
         self._url = url_of(config)
         self._host = urlsplit(self._url).netloc
         self._budget = budget_of(self._url, config["api_key"])
         self._cancel_token = cancel_token
         self._logger = logger
         self._paused_until = 0.0
+        self._limit = ConcurrencyLimit(parallel)
+        #: The fewest requests at once that were told of.
+        self._fewest = parallel
         #: Whether anything ever answered: then what refuses connections is being restarted, rather than not there.
         self._answered = False
         self._session = requests.Session()
@@ -146,7 +155,7 @@ class BrazeClient:
         # Proxies and certificates from the environment: looked up once, as it takes a while.
         self._settings = self._session.merge_environment_settings(self._url, {}, stream=False, verify=None, cert=None)
         self._session.trust_env = False
-        self._session.mount(self._url, HTTPAdapter(pool_maxsize=config.get("max_parallel_requests", 1)))
+        self._session.mount(self._url, HTTPAdapter(pool_maxsize=parallel))
 
     @property
     def requests_remaining(self) -> int | None:
@@ -176,13 +185,24 @@ class BrazeClient:
         self._perform(functools.partial(self._session.post, self._url + REMOVE_PATH, json=body), _check_success, what)
 
     def _perform(self, send: Callable[..., requests.Response], read: Callable[[bytes], T], what: str) -> T:
+        ticket = self._limit.enter()
+        try:
+            return self._try_again_and_again(send, read, what, ticket)
+        finally:
+            self._limit.leave(ticket)
+
+    def _try_again_and_again(
+        self, send: Callable[..., requests.Response], read: Callable[[bytes], T], what: str, ticket: Ticket
+    ) -> T:
         attempts = self._config["max_attempts"]
         waits = backoff.expo(base=WAIT_BASE, factor=FIRST_WAIT, max_value=LONGEST_WAIT)
         next(waits)  # primes the generator
-        hopeless = 0
+        hopeless, failure = 0, RetryableError("no try was made")
         for attempt in range(1, attempts + 1):
             try:
-                return read(self._try(send))
+                # The last try is made alone: no run fails because too many were made at once.
+                is_last = attempt == attempts and isinstance(failure, OverloadError)
+                return read(self._try(send, ticket, alone=is_last))
             except RetryableError as error:
                 failure = error
             except RequestRefusedError as error:
@@ -206,11 +226,42 @@ class BrazeClient:
             self._cancel_token.wait(wait)
         # Raised outside the handler, so that no library's message, which can quote the
         # query, comes along as context.
-        often = f", {attempt} times in a row" if attempt > 1 else ""
-        msg = f"{what}: {failure}{often}; {RESUME_HINT}"
+        problem = f"{failure}, {attempt} times in a row" if attempt > 1 else str(failure)
+        self._limit.leave(ticket, problem)
+        msg = f"{what}: {problem}; {RESUME_HINT}"
         raise RequestRefusedError(msg, failure.kind)
 
-    def _try(self, send: Callable[..., requests.Response]) -> bytes:
+    def _try(self, send: Callable[..., requests.Response], ticket: Ticket, *, alone: bool) -> bytes:
+        """Return the body of a success, as one of those that may be under way at once."""
+        self._wait_for_turn(ticket, alone=alone)
+        overloaded = False
+        try:
+            return self._exchange(send)
+        except OverloadError:
+            overloaded = True
+            raise
+        finally:
+            self._tell(self._limit.release(ticket, overloaded=overloaded))
+
+    def _wait_for_turn(self, ticket: Ticket, *, alone: bool) -> None:
+        while True:
+            if self._limit.is_over(ticket):
+                msg = f"{self._limit.problem}; {RESUME_HINT}"
+                raise RequestRefusedError(msg, Kind.PASSING)
+            if self._limit.try_acquire(ticket, alone=alone):
+                return
+            self._cancel_token.wait(TURN)
+
+    def _tell(self, limit: int | None) -> None:
+        """Say how many requests are made at once from now on, where that is news."""
+        if limit is not None and limit < self._fewest:
+            self._fewest = limit
+            self._logger.warning("Braze has trouble with so many requests at once: making %d, until it recovers", limit)
+        elif limit == self._config.get("max_parallel_requests"):
+            self._fewest = limit
+            self._logger.info("Braze has recovered: making up to %d requests at once again", limit)
+
+    def _exchange(self, send: Callable[..., requests.Response]) -> bytes:
         """Return the body of a success."""
         self._wait_for_budget()
         self.request_count += 1
