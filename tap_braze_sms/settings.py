@@ -118,6 +118,22 @@ TARGET = _declare(
         "both",
         "How numbers are sent: with + (plus), without it (bare), or both, which is right for any Braze",
     ),
+    max_removals=(
+        _whole(1, 10**9),
+        10_000,
+        "Most numbers of one run. More end it: before its first request where the input is at hand, else at the limit",
+    ),
+    allow_whole_list=(_FLAG, False, "Take a stream that looks like Braze's list itself, and hand back all of it"),
+    confirm=(
+        _FLAG,
+        False,
+        "Look the numbers up afterwards, as sms.invalid_phone_numbers allows, and fail if any is still listed",
+    ),
+    removals_log=(
+        _NON_EMPTY,
+        None,
+        "File to which is added what was asked, when and with which result, as Singer messages. It holds numbers",
+    ),
 )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fnmatch
 import functools
+import select
+import sys
 import typing as t
 from collections import Counter
+from dataclasses import dataclass, field
 
 from singer_sdk import RecordSink, Target
 from singer_sdk.exceptions import ConfigurationError, DataError
@@ -14,11 +18,54 @@ from singer_sdk.mapper import RemoveRecordTransform
 from typing_extensions import override
 
 from tap_braze_sms import settings
+from tap_braze_sms.braze.errors import RequestRefusedError
+from tap_braze_sms.braze.lookups import NumberLookup, still_listed
 from tap_braze_sms.braze.phone_numbers import is_number, normalize
 from tap_braze_sms.braze.removals import NumberRemoval
+from tap_braze_sms.braze.responses import ResponseParser
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.errors import UnusableDataError
+from tap_braze_sms.singer import removals_log
 from tap_braze_sms.singer.plugin import BrazePlugin
 from tap_braze_sms.singer.progress import pluralize
 from tap_braze_sms.singer.redaction import RedactingReader
+from tap_braze_sms.singer.removals_log import RemovalsLog
+
+#: Numbers that are held back, at most, while more input is at hand: more than `max_removals` are then noticed before
+#: the first is asked for.
+MOST_HELD = 10_000
+
+#: By what Braze's list is known for itself: the tap's name of the stream, or what its records have. What lookups give
+#: has these, too, and says of each number whether it is on the list.
+WHOLE_LIST = "invalid_phone_numbers"
+OF_THE_LIST, OF_LOOKUPS = {"phone", "invalid_detected_at"}, {"is_invalid", "checked_at"}
+
+_NO_STATE = object()
+
+
+@dataclass(slots=True)
+class Batch:
+    """Numbers of one request, and the STATE that may be passed on once Braze has accepted it."""
+
+    #: By their digits, whatever streams they came from.
+    numbers: list[str] = field(default_factory=list)
+    #: Position of its last record, counted over all streams.
+    last: int = 0
+    state: t.Any = _NO_STATE
+    asked_at: str = ""
+
+
+class InputReader(RedactingReader):
+    """Reads messages, and lets the target see whether there are more."""
+
+    source: t.IO[t.Any]
+
+    @override
+    def process_lines(
+        self, file_input: t.IO[t.Any] | None, callbacks: dict[str, t.Callable[[dict[str, t.Any]], None]]
+    ) -> t.Counter[str]:
+        self.source = file_input or sys.stdin
+        return super().process_lines(file_input, callbacks)
 
 
 class RemovalSink(RecordSink):
@@ -57,7 +104,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
     package_name = "tap-braze-sms"
     config_jsonschema = settings.TARGET.to_dict()
     default_sink_class = RemovalSink
-    message_reader_class = RedactingReader
+    message_reader_class = InputReader
     #: The SDK's, but for the validation of records.
     capabilities: t.ClassVar = [c for c in Target.capabilities if c is not TargetCapabilities.VALIDATE_RECORDS]
 
@@ -66,12 +113,21 @@ class TargetBrazeSMS(BrazePlugin, Target):
         self._count: Counter[str] = Counter()
         #: Digits of every number met in this run.
         self._met: set[str] = set()
-        #: Numbers of the next request, by their digits, whatever streams they came from.
-        self._batch: list[str] = []
-        #: Records that came before those of the batch.
-        self._done = 0
-        #: The newest STATE, until it is passed on.
-        self._state: dict[str, t.Any] | None = None
+        #: The batch that is being filled, those that are full and wait to be sent, and those that were accepted.
+        self._batch = Batch()
+        self._full: list[Batch] = []
+        self._accepted: list[Batch] = []
+        #: Whether requests are held back while more input is at hand.
+        self._is_holding = True
+
+    @functools.cached_property
+    def _log(self) -> RemovalsLog | None:
+        path = self.config.get("removals_log")
+        return RemovalsLog(path) if path else None
+
+    @functools.cached_property
+    def _lookup(self) -> NumberLookup:
+        return NumberLookup(self.client, ResponseParser().parse_rows, self.logger)
 
     @functools.cached_property
     def _removal(self) -> NumberRemoval:
@@ -93,6 +149,10 @@ class TargetBrazeSMS(BrazePlugin, Target):
             DataError: the value is no phone number.
         """
         self._count["records"] += 1
+        self._take(phone, stream)
+        self._send_if_due()
+
+    def _take(self, phone: object, stream: str) -> None:
         if type(phone) is int:  # a column of numbers
             phone = str(phone)
         if not is_number(phone):
@@ -105,25 +165,99 @@ class TargetBrazeSMS(BrazePlugin, Target):
             self._count["skipped"] += 1
             return
         if (number := normalize(phone)) not in self._met:
+            if len(self._met) == self.config["max_removals"]:
+                raise self._too_many()
             self._met.add(number)
-            self._batch.append(number)
+            self._batch.numbers.append(number)
             most = self._removal.most
-            if len(self._batch) >= min(self.config.get("batch_size_rows", most), most):
-                self._remove_batch()
+            if len(self._batch.numbers) >= min(self.config.get("batch_size_rows", most), most):
+                self._close_batch()
 
-    def _remove_batch(self) -> None:
-        """Hand the batch to Braze: then nothing that was read is left to do, and STATE may be passed on."""
-        if self._batch and not self.config["dry_run"]:
-            self._count["batches"] += 1
-            where = f"batch {self._count['batches']} (records {self._done + 1} to {self._count['records']})"
-            self._removal.remove(self._batch, what=where)
-        self._batch.clear()
-        self._done = self._count["records"]
-        self._pass_on_state()
+    def _send_if_due(self) -> None:
+        if self._full and not self._is_held_back():
+            self._send_all()
+
+    def _too_many(self) -> ConfigurationError:
+        sent = sum(len(batch.numbers) for batch in self._accepted)
+        done = "nothing was taken off" if self.config["dry_run"] or not sent else f"Braze was asked for {sent} of them"
+        most = self.config["max_removals"]
+        msg = f"max_removals: got more than {pluralize(most, 'number')}; {done}; raise it if so many are meant"
+        return ConfigurationError(msg)
+
+    def _close_batch(self) -> None:
+        """Have the batch sent next, with what of the input led to it."""
+        self._batch.last = self._count["records"]
+        if not self.config["dry_run"]:
+            self._full.append(self._batch)
+        self._batch = Batch()
+
+    def _is_held_back(self) -> bool:
+        """Whether to look at more of the input before the first request, which cannot be undone."""
+        held = sum(len(batch.numbers) for batch in self._full)
+        self._is_holding = self._is_holding and held <= MOST_HELD and self._is_more_at_hand()
+        return self._is_holding
+
+    def _is_more_at_hand(self) -> bool:
+        try:
+            return bool(select.select([t.cast("InputReader", self.message_reader).source], [], [], 0)[0])
+        except (OSError, ValueError):  # nothing that a system knows of
+            return False
+
+    def _send_all(self) -> None:
+        """Hand what is full to Braze: then what was read before is done, and STATE may be passed on."""
+        while self._full:
+            batch = self._full[0]
+            if self.config["confirm"] and not self._accepted:
+                # A key that may not look up is told before anything is done.
+                self._lookup.find(batch.numbers[:1])
+            self._send(batch)
+            self._accepted.append(self._full.pop(0))
+            self._pass_on_state(batch.state)
+
+    def _send(self, batch: Batch) -> None:
+        """Ask Braze to take the numbers of a batch off the list.
+
+        Raises:
+            RequestRefusedError: it was not accepted.
+        """
+        before = self._accepted[-1].last if self._accepted else 0
+        what = f"batch {len(self._accepted) + 1} (records {before + 1} to {batch.last})"
+        batch.asked_at = timestamps.format_utc(dt.datetime.now(timestamps.UTC))
+        self._note(batch.numbers, batch, removals_log.ASKED)
+        try:
+            self._removal.remove(batch.numbers, what=what)
+        except RequestRefusedError as error:
+            self._note(batch.numbers, batch, removals_log.REFUSED if error.status else removals_log.UNKNOWN)
+            raise
+        self._note(batch.numbers, batch, removals_log.ACCEPTED)
+
+    def _note(self, numbers: t.Iterable[str], batch: Batch, result: str) -> None:
+        if self._log:
+            self._log.add(numbers, batch.asked_at, result)
+
+    def _confirm(self) -> None:
+        """Look up what was asked for.
+
+        Raises:
+            UnusableDataError: some of it is still on the list.
+        """
+        numbers = [number for batch in self._accepted for number in batch.numbers]
+        listed = set(still_listed(self._lookup, numbers, self.cancel_token.wait, self.logger))
+        for batch in self._accepted:
+            self._note((n for n in batch.numbers if n not in listed), batch, removals_log.GONE)
+            self._note((n for n in batch.numbers if n in listed), batch, removals_log.STILL_LISTED)
+        confirmed = f"confirm: {len(listed)} of {pluralize(len(numbers), 'number')} are still on the list"
+        if listed:
+            msg = f"{confirmed}, which Braze had accepted to take off it; phone_spelling both is right for any Braze"
+            raise UnusableDataError(msg)
+        self.logger.info("%s", confirmed)
 
     @override
     def process_endofpipe(self) -> None:
-        self._remove_batch()
+        if self._batch.numbers:
+            # What came after its last number belongs to it, too.
+            self._close_batch()
+        self._send_all()
         super().process_endofpipe()
         # Which of them were on it, and whether they are off it, Braze does not say.
         done = "Dry run, nothing is changed" if self.config["dry_run"] else "Asked to take off"
@@ -131,6 +265,10 @@ class TargetBrazeSMS(BrazePlugin, Target):
         skipped = self._count["skipped"]
         repeated = self._count["records"] - skipped - len(self._met)
         self.logger.info("%s: %s, %d repeated, %d skipped; %s", done, numbers, repeated, skipped, requests)
+        if self.config["confirm"] and self._accepted:
+            self._confirm()
+        if self._accepted and self._log:
+            self._log.close()
 
     @override
     def _process_schema_message(self, message_dict: dict[str, t.Any]) -> None:
@@ -142,18 +280,37 @@ class TargetBrazeSMS(BrazePlugin, Target):
             msg = f"stream_maps: none is of stream {stream}; give it one: {{}} takes it as it is, null leaves it out"
             raise ConfigurationError(msg)
         super()._process_schema_message(message_dict)
+        self._refuse_the_whole_list(stream, message_dict["schema"]["properties"].keys())
+
+    def _refuse_the_whole_list(self, stream: str, properties: t.AbstractSet[str]) -> None:
+        """Refuse what looks like Braze's list itself, which would be handed back with all that is on it.
+
+        Raises:
+            ConfigurationError: it does, and nobody said that it is meant.
+        """
+        if self.config["allow_whole_list"]:
+            return
+        looks_so = stream == WHOLE_LIST or (properties >= OF_THE_LIST and not properties >= OF_LOOKUPS)
+        if looks_so and not all(isinstance(made, RemoveRecordTransform) for made in self.mapper.stream_maps[stream]):
+            problem = f"stream {stream} looks like Braze's list itself, of which all would be handed back"
+            msg = f"{problem}: nothing of it was; set allow_whole_list if that is meant"
+            raise ConfigurationError(msg)
 
     @override
     def _process_state_message(self, message_dict: dict[str, t.Any]) -> None:
         # The SDK passes STATE on at the end of the pipe or after minutes: a run that
         # fails in between would post everything before it a second time.
         self._assert_line_requires(message_dict, requires={"value"})
-        self._state = message_dict["value"]
-        if not self._batch:
-            self._pass_on_state()
+        state = message_dict["value"]
+        if self._batch.numbers:
+            self._batch.state = state
+        elif self._full:
+            self._full[-1].state = state
+        else:
+            self._pass_on_state(state)
+        self._send_if_due()
 
-    def _pass_on_state(self) -> None:
+    def _pass_on_state(self, state: t.Any) -> None:  # noqa: ANN401 (whatever a tap makes one of)
         # Not in a dry run: the run that is meant would begin after its records.
-        if self._state is not None and not self.config["dry_run"]:
-            self._write_state_message(self._state)
-            self._state = None
+        if state is not _NO_STATE and not self.config["dry_run"]:
+            self._write_state_message(state)

@@ -90,7 +90,8 @@ def project(tmp_path, braze):
         for name, value in {"API_KEY": KEY, "API_URL": braze.url, "RATE_LIMIT_SHARE": 0.75}.items()
     }
     start = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1)
-    made = Project(tmp_path / "project", {**settings, "TAP_BRAZE_SMS_START_DATE": start})
+    settings |= {"TAP_BRAZE_SMS_START_DATE": start, "TARGET_BRAZE_SMS_ALLOW_WHOLE_LIST": "true"}
+    made = Project(tmp_path / "project", settings)
     content = {key: PROJECT[key] for key in PROJECT.keys() - {"jobs", "plugins", "schedules"}}
     (made.folder / "meltano.yml").write_text(yaml.safe_dump(content))
     # Nothing is installed by a definition: its package may not be on the index yet. The commands are those that `make`

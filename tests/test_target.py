@@ -406,7 +406,7 @@ def test_the_tap_can_feed_the_target(simulator, listed, command):
     out = command("tap-braze-sms", config=config | {"start_date": "2020-01-01", "reason": "deactivated"}).out
     deactivated = sum(e.reason == "deactivated" for e in simulator.entries())
     # As a shell starts it.
-    arguments = command.arguments("target-braze-sms", config=config)
+    arguments = command.arguments("target-braze-sms", config=config | {"allow_whole_list": True})
     assert subprocess.run(arguments, input=out, capture_output=True, check=False).returncode == 0
     assert 0 < deactivated == 300 - len(simulator.entries())
 

@@ -134,16 +134,16 @@ class BrazeClient:
         #: Seconds by which our clock is ahead of Braze's, by the quickest answer; infinite before the first.
         self.clock_skew = math.inf
         self._config = config
-        parallel = config.get("max_parallel_requests", 1)
+        self._parallel = config.get("max_parallel_requests", 1)
         self._url = url_of(config)
         self._host = urlsplit(self._url).netloc
         self._budget = budget_of(self._url, config["api_key"])
         self._cancel_token = cancel_token
         self._logger = logger
         self._paused_until = 0.0
-        self._limit = ConcurrencyLimit(parallel)
+        self._limit = ConcurrencyLimit(self._parallel)
         #: The fewest requests at once that were told of.
-        self._fewest = parallel
+        self._fewest = self._parallel
         #: Whether anything ever answered: then what refuses connections is being restarted, rather than not there.
         self._answered = False
         self._session = requests.Session()
@@ -155,7 +155,7 @@ class BrazeClient:
         # Proxies and certificates from the environment: looked up once, as it takes a while.
         self._settings = self._session.merge_environment_settings(self._url, {}, stream=False, verify=None, cert=None)
         self._session.trust_env = False
-        self._session.mount(self._url, HTTPAdapter(pool_maxsize=parallel))
+        self._session.mount(self._url, HTTPAdapter(pool_maxsize=self._parallel))
 
     @property
     def requests_remaining(self) -> int | None:
@@ -254,10 +254,12 @@ class BrazeClient:
 
     def _tell(self, limit: int | None) -> None:
         """Say how many requests are made at once from now on, where that is news."""
-        if limit is not None and limit < self._fewest:
+        if limit is None:
+            return
+        if limit < self._fewest:
             self._fewest = limit
             self._logger.warning("Braze has trouble with so many requests at once: making %d, until it recovers", limit)
-        elif limit == self._config.get("max_parallel_requests"):
+        elif limit == self._parallel:
             self._fewest = limit
             self._logger.info("Braze has recovered: making up to %d requests at once again", limit)
 

@@ -136,3 +136,29 @@ class NumberLookup:
             return rows
 
         return self._client.get({"phone_numbers[]": spell(numbers, way)}, read, what=where)
+
+
+#: Seconds of the waits before numbers that are still listed are looked up again: five minutes in all, which is what
+#: Braze advises to leave between calls that depend on each other.
+SETTLING = (5.0, 25.0, 90.0, 180.0)
+
+
+def still_listed(
+    lookup: NumberLookup, numbers: Sequence[str], wait: Callable[[float], object], logger: logging.Logger
+) -> list[str]:
+    """Return those of removed numbers, by their digits, that stay on the list.
+
+    Args:
+        lookup: Looks them up.
+        numbers: That Braze was asked to take off it.
+        wait: Waits so many seconds.
+        logger: Is told of every wait.
+    """
+    listed = list(lookup.find(numbers))
+    for seconds in SETTLING:
+        if not listed:
+            break
+        logger.info("%d of the numbers are still listed: looking again in %g s", len(listed), seconds)
+        wait(seconds)
+        listed = list(lookup.find(listed))
+    return listed
