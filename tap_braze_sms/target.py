@@ -36,9 +36,8 @@ from tap_braze_sms.singer.removals_log import RemovalsLog
 MOST_HELD = 10_000
 
 #: By what Braze's list is known for itself: the tap's name of the stream, or what its records have. What lookups give
-#: has these, too, and says of each number whether it is on the list.
-WHOLE_LIST = "invalid_phone_numbers"
-OF_THE_LIST, OF_LOOKUPS = {"phone", "invalid_detected_at"}, {"is_invalid", "checked_at"}
+#: has these, too, and says beside them whether a number is on the list.
+WHOLE_LIST, OF_THE_LIST, OF_LOOKUPS = "invalid_phone_numbers", {"phone", "invalid_detected_at"}, "is_invalid"
 
 _NO_STATE = object()
 
@@ -290,7 +289,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
         """
         if self.config["allow_whole_list"]:
             return
-        looks_so = stream == WHOLE_LIST or (properties >= OF_THE_LIST and not properties >= OF_LOOKUPS)
+        looks_so = stream == WHOLE_LIST or (properties >= OF_THE_LIST and OF_LOOKUPS not in properties)
         if looks_so and not all(isinstance(made, RemoveRecordTransform) for made in self.mapper.stream_maps[stream]):
             problem = f"stream {stream} looks like Braze's list itself, of which all would be handed back"
             msg = f"{problem}: nothing of it was; set allow_whole_list if that is meant"

@@ -357,7 +357,8 @@ def _check_success(body: bytes) -> None:
 
 def _is_page(response: requests.Response) -> bool:
     """Whether an answer is HTML, whatever it is called."""
-    return "html" in response.headers.get("Content-Type", "").lower() or response.content.lstrip()[:1] == b"<"
+    begins = response.content.lstrip()[:1]
+    return begins == b"<" or (begins != b"{" and "html" in response.headers.get("Content-Type", "").lower())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 import typing as t
 from operator import itemgetter
@@ -49,6 +50,8 @@ class NumberLookup:
         #: Most records that an answer seems to hold, and most that one was seen to hold.
         self._cap = DEFAULT_CAP
         self._most = 0
+        #: Numbers that were found, by the way they were asked for: no more than fit a request.
+        self._known: dict[Way, set[str]] = {}
 
     def find(self, numbers: Sequence[str], *, first: int = 1) -> dict[str, Row]:
         """Return the latest detection of each number that is on the list, by its digits.
@@ -80,21 +83,31 @@ class NumberLookup:
         return rows
 
     def _is_cut_off(self, rows: list[Row], batch: Sequence[str], where: str, way: Way) -> bool:
+        found = {normalize(row[1]) for row in rows}
+        missing = [number for number in batch if number not in found]
         with self._lock:
             if len(rows) > self._cap:
                 self._cap = DEFAULT_CAP  # it was no cap: what came later was new on the list
-            full = len(rows) >= self._cap
-            doubtful = len(rows) >= self._most or self._cap < DEFAULT_CAP
+            is_full, is_capped = len(rows) >= self._cap, self._cap < DEFAULT_CAP
+            is_doubtful = len(rows) >= self._most or is_capped
             self._most = max(self._most, len(rows))
-        if full or not rows or not doubtful:
-            return full
-        # No answer was larger, so nothing tells yet that this one could have been: what it lacks is asked for alone.
-        found = {normalize(row[1]) for row in rows}
-        missing = [number for number in batch if number not in found]
-        if not missing or not self._ask(missing, where, way):
+            known = self._known.setdefault(way, set())
+            known.update(itertools.islice(found - known, LARGEST_LOOKUP // len(way) - len(known)))
+            known = set(known)
+        if is_full or not rows or not missing or not is_doubtful:
+            return is_full
+        # No answer was larger, so nothing tells yet that this one could have been. Numbers that are known to be on the
+        # list may tell, if there are more of them; else what this answer lacks is asked for alone.
+        if len(known) > len(rows) and not is_capped:
+            held = len(self._ask(sorted(known), where, way))
+            with self._lock:
+                self._most = max(self._most, held)
+            if held > len(rows):
+                return False
+        if not self._ask(missing, where, way):
             return False
         with self._lock:
-            if self._cap == DEFAULT_CAP:
+            if not is_capped:
                 told = "Braze answers lookups with %d records at most: what an answer lacks is asked for again"
                 self._logger.info(told, len(rows))
             self._cap = min(self._cap, len(rows))
