@@ -291,6 +291,26 @@ def test_an_instance_whose_name_is_not_known_may_be_known_later(monkeypatch):
     assert error.kind is Kind.PASSING
 
 
+def test_a_name_that_was_known_a_moment_ago_is_tried_as_long_as_any_connection(simulator, monkeypatch):
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    simulator.behaviour.fail_next = ["reset", "500", "reset_after"]
+    cancel_token = Recorder()
+    real = cancel_token.wait
+
+    def forget(seconds: float) -> None:
+        real(seconds)
+        if len(cancel_token.waits) == 2:  # one answer came
+            monkeypatch.setattr(socket, "getaddrinfo", fail)
+            simulator.behaviour.down = True
+
+    cancel_token.wait = forget
+    error = ask(config_for(simulator), cancel_token)
+    assert "failed (its name could not be resolved), 8 times in a row" in str(error)
+    assert error.kind is Kind.PASSING
+
+
 def test_a_server_that_never_answered_and_refuses_is_not_tried_for_minutes():
     cancel_token = Recorder()
     error = ask(config_at(f"http://127.0.0.1:{unused_port()}"), cancel_token)

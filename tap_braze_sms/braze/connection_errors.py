@@ -56,7 +56,7 @@ def explain(error: Exception, *, host: str, bundle: object, answered: bool, cust
     if isinstance(error, exceptions.ProxyError) or any("SOCKS" in repr(linked) for linked in causes):
         return _at_the_proxy(host, causes, answered=answered)
     if unresolved := _first(causes, socket.gaierror):
-        return _unresolved(host, unresolved, Kind.SETTING if custom and not answered else Kind.PASSING)
+        return _unresolved(host, unresolved, answered=answered, custom=custom)
     if insecure := _first(causes, ssl.SSLError):
         return _insecure(host, insecure, answered=answered)
     if _first(causes, ConnectionRefusedError):
@@ -66,8 +66,10 @@ def explain(error: Exception, *, host: str, bundle: object, answered: bool, cust
     return (OverloadError if dropped else RetryableError)(_failed(host, type(error).__name__))
 
 
-def _unresolved(host: str, error: socket.gaierror, kind: Kind) -> ReadingError:
-    if error.errno in _UNKNOWN_NAME:
+def _unresolved(host: str, error: socket.gaierror, *, answered: bool, custom: bool) -> ReadingError:
+    # What was known a moment ago does exist: then it is the resolver that fails.
+    if error.errno in _UNKNOWN_NAME and not answered:
+        kind = Kind.SETTING if custom else Kind.PASSING
         return HardlyPassingError(_failed(host, "no such host; check instance or api_url"), kind)
     return RetryableError(_failed(host, "its name could not be resolved"))
 
@@ -128,7 +130,7 @@ def _at_the_proxy(host: str, causes: list[BaseException], *, answered: bool) -> 
     if status:
         return RetryableError(_failed(host, f"{proxy} answered {status}"))
     unresolved = _first(causes, socket.gaierror)
-    if unresolved and unresolved.errno in _UNKNOWN_NAME:
+    if unresolved and unresolved.errno in _UNKNOWN_NAME and not answered:
         return HardlyPassingError(_failed(host, f"{proxy} does not exist"), Kind.SETTING)
     if _first(causes, ConnectionRefusedError) and not answered:
         return HardlyPassingError(_failed(host, f"{proxy} refuses connections"))
