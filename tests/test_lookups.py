@@ -66,6 +66,22 @@ def test_what_is_listed_is_found_and_nothing_else(numbers, listed, compare, cap,
     assert found == {normalize(p): f"2026-03-{day:02}" for p, day in spelled if normalize(p) in set(asked)}
 
 
+@pytest.mark.parametrize(
+    "text, number",
+    [
+        *(
+            (text, "12025550100")
+            for text in ("12025550100", "+12025550100", " +1 (202) 555-0100 ", "+ 1.202/555\u20130100")
+        ),
+        *((text, text) for text in ("", "+", "home 5551", "work 5551", "12025550100 ext 7", "1+2025550100", "-")),
+        ("5551", "5551"),
+        ("+" + "1234567890" * 3, "1234567890" * 3),
+    ],
+)
+def test_digits_make_a_number_where_there_are_only_separators_beside_them(text, number):
+    assert normalize(text) == number
+
+
 @pytest.mark.parametrize("refused", ["plus", "bare"])
 def test_where_one_spelling_is_refused_the_other_is_enough(refused):
     spelled = [(f"{'+' * (n % 2)}1202555{n:04}", 1) for n in range(40)]

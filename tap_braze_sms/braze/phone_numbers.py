@@ -38,7 +38,7 @@ def normalize(phone: str) -> str:
     bare = phone.removeprefix("+")
     if bare.isdecimal():
         return bare
-    digits = _SEPARATORS.sub("", bare)
+    digits = _SEPARATORS.sub("", phone.strip().removeprefix("+"))
     return digits if digits.isdecimal() else phone
 
 
