@@ -165,9 +165,10 @@ def test_numbers_looked_up_are_told_of_too(simulator, caplog, monkeypatch):
     assert told
     for fraction_done, records, requests in (numbers(found)[:3] for found in told):
         assert fraction_done == records / 500 * 100
-        assert records / 50 <= requests <= 10
+        # In both spellings, as no answer shows how Braze compares them.
+        assert records / 25 <= requests <= 20
     assert any(
-        line.startswith("Asked about 500 numbers, 0 of them on the list: 10 requests") for line in caplog.messages
+        line.startswith("Asked about 500 numbers, 0 of them on the list: 20 requests") for line in caplog.messages
     )
 
 
