@@ -88,7 +88,16 @@ TAP = _declare(
     **_CONNECTION,
     start_date=(_TEXT, None, "Earliest detection to read, a date or date-time. A date means midnight UTC"),
     end_date=(_TEXT, None, "Read detections before this instant, a date or date-time. Default is up to now"),
-    reason=(_NON_EMPTY, None, "Read only the numbers that are invalid for this reason"),
+    reason=(
+        _NON_EMPTY,
+        None,
+        "Emit only the numbers that are invalid for this reason. The list is read whole all the same",
+    ),
+    skip_bad_records=(
+        _FLAG,
+        False,
+        "Leave out and count records that cannot be used (no phone as text, no readable time), instead of stopping",
+    ),
     window_days=(_whole(1, 366), 30, "Widest date window of one request, 1 to 366"),
     page_size=(_whole(2, 500), 500, "Records per request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.

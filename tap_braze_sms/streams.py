@@ -16,6 +16,8 @@ from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
 from tap_braze_sms.braze import phone_numbers
+from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
+from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.lookups import LARGEST_LOOKUP, NumberLookup
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.responses import ResponseParser
@@ -23,6 +25,7 @@ from tap_braze_sms.concurrency.scheduler import WindowScheduler
 from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.checkpoint import Checkpoint
+from tap_braze_sms.reading.errors import RefusedStretchError
 from tap_braze_sms.reading.windows import Planner
 from tap_braze_sms.singer.progress import Progress, pluralize
 
@@ -43,12 +46,41 @@ _PACKAGE = Path(__file__).parent
 SCHEMAS = next(d for d in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas") if d.is_dir())
 
 
+#: Records that cannot be used, of which each is told by position.
+MOST_WARNINGS = 5
+
+
+class Reasons:
+    """Which records are wanted by their reason.
+
+    Args:
+        wanted: The only one; None: all.
+    """
+
+    def __init__(self, wanted: str | None) -> None:
+        self._wanted = wanted
+        self._met: set[str] = set()
+
+    def wanted(self, records: list[Record]) -> list[Record]:
+        """Return the records that have the reason."""
+        if self._wanted is None:
+            return records
+        self._met.update(str(record["reason"]) for record in records)
+        return [record for record in records if record["reason"] == self._wanted]
+
+    def surprises(self) -> Iterator[str]:
+        """Say that nothing has the reason, which may be misspelled."""
+        if self._met and self._wanted not in self._met:
+            met = ", ".join(sorted(self._met)[:MOST_WARNINGS])
+            yield f"reason: no record has the reason {self._wanted}; those read have {met}"
+
+
 class BrazeStream(Stream):
     """What the streams of this tap have in common: they are read in lists of records, and emitted here."""
 
     _tap: BrazeTap
-    #: Records emitted one by one.
-    _emitted = 0
+    #: Records emitted one by one, and records that were left out as they cannot be used.
+    _emitted = _left_out = 0
     schema = StreamSchema(SchemaDirectory(SCHEMAS))
 
     @abc.abstractmethod
@@ -138,7 +170,10 @@ class BrazeStream(Stream):
     @override
     def finalize_state_progress_markers(self, state: dict[str, t.Any] | None = None) -> None:
         super().finalize_state_progress_markers(state)
-        if self._stream_version is not None:
+        if self._stream_version is not None and self._left_out:
+            # What a loader would take away could be one of those left out.
+            self.logger.warning("No ACTIVATE_VERSION is sent, as some records could not be used")
+        elif self._stream_version is not None:
             super()._write_activate_version_message(self._stream_version)
             self.logger.info("ACTIVATE_VERSION: the loader may take away every row of %s not read now", self.name)
 
@@ -201,44 +236,76 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 config["end_date"],
                 timestamps.format_utc(since),
             )
-        parser = ResponseParser()
+        parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=config["skip_bad_records"])
         scheduler = WindowScheduler(
             Planner(since, end, today=now.date(), widest=config["window_days"]),
             functools.partial(self._fetch, parser),
+            identify=INVALID_PHONE_NUMBERS.identify,
             page_size=config["page_size"],
             pool=self._worker_pool(),
+            known_order=self._checkpoint.known_order,
         )
+        reasons = Reasons(config.get("reason"))
         with self._start_progress(lambda: scheduler.fraction_done) as progress:
             for rows, reached in scheduler:
                 self._checkpoint.cap_at_server_clock(dt.timedelta(seconds=self._tap.client.clock_skew))
-                progress.records += len(rows)
-                yield [{"phone": phone, "invalid_detected_at": at, "reason": reason} for at, phone, reason in rows]
+                self._checkpoint.note_order(scheduler.order)
+                self._warn_of_unusable(parser)
+                records = reasons.wanted(INVALID_PHONE_NUMBERS.records(rows))
+                progress.records += len(records)
+                yield records
                 progress.report()
                 self._checkpoint.advance(reached)
-        if parser.unknown:
-            self.logger.warning(
-                "Braze's records have fields that this version of the tap does not know and leaves out: %s",
-                ", ".join(sorted(parser.unknown)),
-            )
+        self._left_out = len(parser.unusable)
+        for line in (*self._surprises(parser, scheduler), *reasons.surprises()):
+            self.logger.warning("%s", line)
         self.logger.info(
-            "Read %s detected since %s%s: %s, %s",
+            "Read %s detected since %s%s: %s, %s%s",
             pluralize(progress.records, "record"),
             timestamps.format_utc(since),
             f" and before {timestamps.format_utc(end)}" if end else "",
             pluralize(scheduler.windows, "window"),
             progress.summary,
+            f"; {pluralize(self._left_out, 'record')} that cannot be used left out" if self._left_out else "",
         )
 
+    def _warn_of_unusable(self, parser: ResponseParser) -> None:
+        """Say where the first records stand that cannot be used; of further ones, the last line has the number."""
+        for problem in list(parser.unusable.values())[self._left_out : MOST_WARNINGS]:
+            self.logger.warning("Left out a record that cannot be used, at %s", problem)
+        self._left_out = len(parser.unusable)
+
+    def _surprises(self, parser: ResponseParser, scheduler: WindowScheduler) -> Iterator[str]:
+        """Say what was found that Braze's documents do not say, once, when all is read."""
+        found = []
+        if scheduler.order.precision < timestamps.SECOND:
+            how = f", so {scheduler.in_passes} of {pluralize(scheduler.windows, 'window')} took two readings or more"
+            found.append(f"its list is {scheduler.order}{how if scheduler.in_passes else ''}")
+        if scheduler.answer_size.is_cut:
+            found.append(f"answers hold {scheduler.answer_size.largest} records at most, whatever is asked for")
+        if scheduler.widest:
+            found.append(f"it refuses ranges of more than some {pluralize(scheduler.widest, 'day')}")
+        if found:
+            yield f"Braze differs from its documents, which was allowed for: {'; '.join(found)}"
+        if scheduler.conflicts:
+            times = pluralize(scheduler.conflicts, "time")
+            yield f"One number at one instant had two reasons ({times}): the one that Braze lists first is kept"
+        if parser.unknown:
+            names = ", ".join(sorted(parser.unknown))
+            yield f"Braze's records have fields that this version of the tap does not know and leaves out: {names}"
+
     def _fetch(self, parser: ResponseParser, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
-        params = {
-            "start_date": dates[0],
-            "end_date": dates[1],
-            "limit": limit,
-            "offset": offset,
-            "reason": self.config.get("reason"),
-        }
+        # On other lists of Braze's an offset of 0 is refused; left out, it is 0 on all. `reason` is never sent: where
+        # pages are cut before they are filtered, it would hide what lies behind a page without it.
+        params = {"start_date": dates[0], "end_date": dates[1], "limit": limit, "offset": offset or None}
         read = functools.partial(parser.parse_page, offset=offset, limit=limit, dates=dates)
-        return self._tap.client.get(params, read, what=where)
+        try:
+            return self._tap.client.get(params, read, what=where)
+        except RequestRefusedError as error:
+            if error.status != BAD_REQUEST:
+                raise
+            refused = RefusedStretchError(str(error), kind=error.kind)
+        raise refused
 
 
 class PhoneNumberStatusStream(BrazeStream):
@@ -267,7 +334,8 @@ class PhoneNumberStatusStream(BrazeStream):
     @override
     def read(self) -> Iterator[list[Record]]:
         asked = phone_numbers.load(self.config)
-        lookup = NumberLookup(self._tap.client, ResponseParser().parse_rows, self.logger)
+        parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=self.config["skip_bad_records"])
+        lookup = NumberLookup(self._tap.client, parser.parse_usable_rows, self.logger)
         calls = [functools.partial(self._look_up, lookup, asked, start) for start in range(0, len(asked), self.BATCH)]
         listed = 0
         with self._start_progress(lambda: progress.records / len(asked)) as progress:
@@ -288,11 +356,11 @@ class PhoneNumberStatusStream(BrazeStream):
 
 
 def _status(phone: str, found: Row | None, checked_at: str) -> Record:
-    detected_at, _, reason = found or (None, phone, None)
+    detected_at, _, *others = found or (None, phone)
     return {
         "phone": phone,
         "is_invalid": found is not None,
-        "reason": reason,
+        "reason": next(iter(others), None),
         "invalid_detected_at": detected_at,
         "checked_at": checked_at,
     }

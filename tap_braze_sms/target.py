@@ -19,6 +19,7 @@ from typing_extensions import override
 
 from tap_braze_sms import settings
 from tap_braze_sms.braze.errors import RequestRefusedError
+from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.lookups import NumberLookup, still_listed
 from tap_braze_sms.braze.phone_numbers import is_number, normalize
 from tap_braze_sms.braze.removals import NumberRemoval
@@ -126,7 +127,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
 
     @functools.cached_property
     def _lookup(self) -> NumberLookup:
-        return NumberLookup(self.client, ResponseParser().parse_rows, self.logger)
+        return NumberLookup(self.client, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, self.logger)
 
     @functools.cached_property
     def _removal(self) -> NumberRemoval:

@@ -10,6 +10,12 @@ from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.page import Page, Row
 from tap_braze_sms.reading.windows import Window
 
+
+def identify(row: Row) -> tuple[str, str]:
+    """What makes rows of this model one record."""
+    return row[1].lstrip("+"), row[0]
+
+
 DAY = dt.date(2026, 3, 2)
 
 

@@ -11,6 +11,7 @@ from conftest import examples
 from hypothesis import given
 
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
+from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.lookups import LARGEST_LOOKUP, NumberLookup
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.responses import ResponseParser
@@ -47,7 +48,7 @@ class Braze:
 
 def find(braze: Braze, numbers: list[str]) -> dict[str, str]:
     """Return the day on which each number was detected last."""
-    lookup = NumberLookup(braze, ResponseParser().parse_rows, logging.getLogger("test"))
+    lookup = NumberLookup(braze, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, logging.getLogger("test"))
     return {number: row[0][:10] for number, row in lookup.find(numbers).items()}
 
 
@@ -103,7 +104,7 @@ def test_a_refusal_of_every_spelling_is_raised():
 def test_an_ordinary_braze_is_asked_little_more_than_it_has_to_be():
     asked = [f"1202{n:07}" for n in range(3_000)]
     braze = Braze([(f"+{phone}", 1) for phone in asked[::10]], compare="digits", cap=100)
-    lookup = NumberLookup(braze, ResponseParser().parse_rows, logging.getLogger("test"))
+    lookup = NumberLookup(braze, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, logging.getLogger("test"))
     found = {}
     for start in range(0, len(asked), LARGEST_LOOKUP):
         found |= lookup.find(asked[start : start + LARGEST_LOOKUP], first=start + 1)

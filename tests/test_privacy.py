@@ -100,7 +100,7 @@ def test_a_run_under_all_faults_is_redacted(command, braze, config, entries, env
 @both
 @pytest.mark.parametrize("status", ["400", "403"])
 def test_a_refusal_that_echoes_everything_is_told_discreetly(command, braze, config, entries, environment, status):
-    braze.behaviour.fail_next = [status]
+    braze.behaviour.fail_next = [status] * 5
     run = command("tap-braze-sms", config=config, env=environment)
     assert run.code == {"400": 78, "403": 77}[status]
     assert f"answered {status}" in run.log
@@ -114,7 +114,8 @@ def test_numbers_that_are_asked_about_are_not_told(command, braze, config, entri
     run = command(
         "tap-braze-sms", config=config | {"phone_numbers": asked, "max_parallel_requests": 1}, env=environment
     )
-    assert run.code == (78 if status == "400" else 0)
+    # A 400 may be about the range of days, and a narrower one is tried.
+    assert run.code == 0
     assert_redact(run, entries, environment, *asked)
 
 

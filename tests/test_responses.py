@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulator import seeded
 
+from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.reading import timestamps
@@ -40,42 +41,49 @@ def without(name: str) -> dict:
 
 
 def test_a_record_is_read_as_it_is_but_for_its_time():
-    assert ResponseParser().parse_rows(body(entry())) == [(FIXED, PHONE, "deactivated")]
+    assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body(entry())) == [(FIXED, PHONE, "deactivated")]
 
 
 @pytest.mark.parametrize("given", [without("reason"), entry(reason=None)])
 def test_a_reason_may_be_missing(given):
-    assert ResponseParser().parse_rows(body(given)) == [(FIXED, PHONE, None)]
+    assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body(given)) == [(FIXED, PHONE, None)]
 
 
 @pytest.mark.parametrize("reason", ["", "landline", "провайдер", "line\nbreak", "🙃"])
 def test_an_unheard_of_reason_passes_through(reason):
-    assert ResponseParser().parse_rows(body(entry(reason=reason))) == [(FIXED, PHONE, reason)]
+    assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body(entry(reason=reason))) == [(FIXED, PHONE, reason)]
 
 
 @pytest.mark.parametrize("phone", ["12183095514", "+12183095514", "+1 (218) 309-5514", "0"])
 def test_a_phone_keeps_its_spelling(phone):
-    assert ResponseParser().parse_rows(body(entry(phone=phone))) == [(FIXED, phone, "deactivated")]
+    assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body(entry(phone=phone))) == [(FIXED, phone, "deactivated")]
 
 
 def test_an_empty_list_has_no_rows():
-    assert ResponseParser().parse_rows(body()) == []
-    assert ResponseParser().parse_page(body(), offset=0, limit=500, dates=("2026-03-01", "2026-03-02")).count == 0
+    assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body()) == []
+    assert (
+        ResponseParser(INVALID_PHONE_NUMBERS)
+        .parse_page(body(), offset=0, limit=500, dates=("2026-03-01", "2026-03-02"))
+        .count
+        == 0
+    )
 
 
 @pytest.mark.parametrize("answer", [{"errors": []}, {"errors": None}, {"message": None}, {"message": "success"}])
 def test_an_empty_list_may_come_with_what_says_nothing_else(answer):
-    assert ResponseParser().parse_rows(json.dumps({"sms": []} | answer).encode()) == []
+    assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(json.dumps({"sms": []} | answer).encode()) == []
 
 
 @pytest.mark.parametrize("sms", [[], [entry()]])
 def test_an_answer_with_errors_is_none(sms):
     with pytest.raises(RetryableError):
-        ResponseParser().parse_rows(json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode())
+        ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(
+            json.dumps({"sms": sms, "message": "success", "errors": ["internal"]}).encode()
+        )
 
 
 def test_what_an_answer_says_beside_its_list_is_nobodys_business():
-    parser = ResponseParser()
+    parser = ResponseParser(INVALID_PHONE_NUMBERS)
     assert parser.parse_rows(json.dumps({"message": "ok", "sms": [entry()], "next": {"phone": 1}}).encode())
     assert parser.unknown == set()
 
@@ -84,7 +92,7 @@ def test_what_an_answer_says_beside_its_list_is_nobodys_business():
 
 
 def test_every_unknown_field_is_noted_once_whenever_it_comes():
-    parser = ResponseParser()
+    parser = ResponseParser(INVALID_PHONE_NUMBERS)
     pages = [
         body(entry(), entry(carrier="x"), entry()),
         body(entry(carrier="y"), entry(carrier=None)),
@@ -98,7 +106,7 @@ def test_every_unknown_field_is_noted_once_whenever_it_comes():
 
 
 def test_fields_that_never_end_are_read_all_the_same():
-    parser = ResponseParser()
+    parser = ResponseParser(INVALID_PHONE_NUMBERS)
     for number in range(100):
         assert parser.parse_rows(body(entry(**{f"field {number}": number}))) == [(FIXED, PHONE, "deactivated")]
     assert len(parser.unknown) > 50
@@ -113,7 +121,6 @@ def test_fields_that_never_end_are_read_all_the_same():
     [
         (without("phone"), "it has no phone"),
         (entry(phone=None), "it has no phone"),
-        (entry(phone=""), "it has no phone"),
         (entry(phone=12125550123), "it has no phone"),
         (entry(phone=["+12125550123"]), "it has no phone"),
         (without("invalid_detected_at"), "its invalid_detected_at cannot be read as a time"),
@@ -130,7 +137,7 @@ def test_fields_that_never_end_are_read_all_the_same():
     ],
 )
 def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(bad, problem, unknown):
-    parser = ResponseParser()
+    parser = ResponseParser(INVALID_PHONE_NUMBERS)
     parser.parse_rows(body(entry(**unknown)))
     with pytest.raises(UnusableDataError) as raised:
         parser.parse_rows(body(entry(), entry(), bad, entry()), 1500)
@@ -169,14 +176,14 @@ def test_a_record_that_cannot_be_used_is_named_by_position_and_never_by_number(b
 )
 def test_an_answer_without_a_list_is_broken_and_not_quoted(broken):
     with pytest.raises(RetryableError, match=r"^the answer is not JSON with a list `sms`$") as raised:
-        ResponseParser().parse_rows(broken)
+        ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(broken)
     assert raised.value.__context__ is raised.value.__cause__ is None
 
 
 @given(keep=st.integers(0, len(body(entry(), entry(carrier="x"), entry())) - 1))
 def test_an_answer_that_is_cut_off_anywhere_is_broken(keep):
     with pytest.raises(RetryableError):
-        ResponseParser().parse_rows(body(entry(), entry(carrier="x"), entry())[:keep])
+        ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body(entry(), entry(carrier="x"), entry())[:keep])
 
 
 # Digits
@@ -221,11 +228,25 @@ def test_a_page_deep_in_a_window_takes_less_than_30_bytes_a_row():
     assert len(page_of(rows)._packed) < 70 * 500
 
 
-def test_a_page_out_of_order_is_refused_without_quoting_it():
-    rows = [(timestamps.midnight(dt.date(2026, 3, day)), PHONE, None) for day in (3, 1, 2)]
-    with pytest.raises(UnusableDataError, match="not in descending order of invalid_detected_at") as raised:
-        page_of(rows)
-    assert "555" not in str(raised.value)
+def test_an_empty_phone_is_a_record_like_any_other():
+    assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body(entry(phone=""))) == [(FIXED, "", "deactivated")]
+
+
+def test_a_record_that_is_left_out_keeps_its_position_and_is_the_same_in_every_answer():
+    parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True)
+    bad = entry(phone=None)
+    first, second = (parser.parse_rows(body(*entries)) for entries in ([entry(), bad, entry()], [bad, entry()]))
+    assert len(first) == 3
+    assert first[1] == second[0]
+    assert len(parser.unusable) == 1
+    page = Page.of(first, offset=0, limit=500)
+    rows = [row for rows in ascending([page], since="", identify=INVALID_PHONE_NUMBERS.identify) for row in rows]
+    assert rows == [(FIXED, PHONE, "deactivated")]
+
+
+def test_an_answer_in_which_no_record_can_be_used_is_an_error_even_so():
+    with pytest.raises(UnusableDataError, match="nor can any other of its answer"):
+        ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True).parse_rows(body(entry(phone=None)))
 
 
 # Pages joined
@@ -263,7 +284,11 @@ def overlapping_pages(draw) -> tuple[list[tuple], list[Page]]:
 )
 def test_joined_pages_are_the_list_once_oldest_first(drawn, since, until):
     rows, pages = drawn
-    joined = [row for part in ascending(pages, since=since, until=until) for row in part]
+    joined = [
+        row
+        for part in ascending(pages, since=since, identify=INVALID_PHONE_NUMBERS.identify, until=until)
+        for row in part
+    ]
     wanted = [row for row in rows if since <= row[0] < until]
     assert sorted(joined) == sorted(wanted)
     assert [row[0] for row in joined] == sorted(row[0] for row in wanted)
@@ -272,7 +297,7 @@ def test_joined_pages_are_the_list_once_oldest_first(drawn, since, until):
 @given(drawn=overlapping_pages())
 def test_parts_of_joined_pages_never_share_an_instant(drawn):
     _, pages = drawn
-    parts = [{row[0] for row in part} for part in ascending(pages, since="")]
+    parts = [{row[0] for row in part} for part in ascending(pages, since="", identify=INVALID_PHONE_NUMBERS.identify)]
     assert all(parts)
     assert sum(map(len, parts)) == len(set().union(*parts))
 
@@ -285,11 +310,15 @@ def test_one_number_at_one_instant_comes_once_however_it_is_spelled():
         (first, PHONE[1:], None),
         (first, "+1 212 555 0123", "deactivated"),
     ]
-    joined = [row for part in ascending([page_of(spellings)], since="") for row in part]
+    joined = [
+        row
+        for part in ascending([page_of(spellings)], since="", identify=INVALID_PHONE_NUMBERS.identify)
+        for row in part
+    ]
     assert [row[0] for row in joined] == [first, second]
 
 
 def test_joining_holds_a_few_pages_not_all():
     rows = [(timestamps.format_utc(e.detected_at), e.phone, e.reason) for e in reversed(seeded(5_000, days=3))]
     pages = [page_of(rows[start : start + 104], offset=start) for start in range(0, 5_000, 100)]
-    assert max(map(len, ascending(pages, since=""))) <= 2 * 104
+    assert max(map(len, ascending(pages, since="", identify=INVALID_PHONE_NUMBERS.identify))) <= 2 * 104

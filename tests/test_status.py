@@ -138,7 +138,10 @@ def test_an_answer_that_cannot_be_used_ends_the_run_with_the_position_not_the_nu
     run = only_status(command, config_for(simulator, phone_numbers=asked))
     assert run.code == 65
     assert run.errors == [
-        "numbers 51 to 75: the record at position 1 cannot be used: its invalid_detected_at cannot be read as a time"
+        (
+            "numbers 51 to 75: the record at position 1 cannot be used: its invalid_detected_at cannot be read as a "
+            "time; to leave it out, set skip_bad_records"
+        ),
     ]
     assert "Traceback" not in run.log
     assert "202555" not in run.log

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
-from moving_list import MovingList, assert_true_to
+from moving_list import MovingList, assert_true_to, identify
 
 from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.page import Page, Row
 from tap_braze_sms.reading.ties import Tie
 from tap_braze_sms.reading.window_reader import WindowReader
@@ -24,12 +26,13 @@ def rows(count: int, *, moment: str = INSTANT, first: int = 0) -> list[Row]:
 
 
 def page(listed: list[Row], offset: int) -> Page:
-    return Page.of(listed[offset : offset + LARGEST], offset=offset, limit=LARGEST)
+    made = Page.of(listed[offset : offset + LARGEST], offset=offset, limit=LARGEST)
+    return dataclasses.replace(made, ends_list=made.count < LARGEST)
 
 
 def tie(*passes: list[Page]) -> Tie:
     """Return a tie that has seen these passes; none but the last may have proven it."""
-    made = Tie(INSTANT, lambda moment: moment, LARGEST)
+    made = Tie(INSTANT, lambda moment: moment, identify, AnswerSize(), LARGEST)
     for pages in passes:
         assert not made.proven
         made.add_pass(pages)
@@ -69,7 +72,9 @@ def test_a_number_detected_twice_within_the_instant_is_two_records():
     # The list shows microseconds, and is sorted by seconds.
     listed = rows(20)
     listed[7] = (INSTANT.replace("06.0", "06.5"), *listed[2][1:])
-    made = Tie(INSTANT[: timestamps.SECOND], lambda moment: moment[: timestamps.SECOND], LARGEST)
+    made = Tie(
+        INSTANT[: timestamps.SECOND], lambda moment: moment[: timestamps.SECOND], identify, AnswerSize(), LARGEST
+    )
     made.add_pass(a_pass(*[listed] * 4))
     assert made.proven
 
@@ -166,7 +171,7 @@ def test_an_instant_of_which_only_the_middle_was_seen_is_found_whole(seen):
 
 def test_a_pass_asks_for_the_whole_stretch_and_hardly_anything_twice():
     listed = rows(3, moment=NEWER) + rows(400) + rows(5, moment=OLDER)
-    made = Tie(INSTANT, lambda moment: moment, 100)
+    made = Tie(INSTANT, lambda moment: moment, identify, AnswerSize(), 100)
     made.add_pass([Page.of(listed[offset : offset + 100], offset=offset, limit=100) for offset in range(0, 408, 90)])
     requests = made.requests()
     asked = {offset + place for offset, limit in requests for place in range(limit)}
@@ -185,7 +190,7 @@ def test_a_pass_sees_both_ends_though_some_arrive_or_leave_before_it():
 @pytest.mark.parametrize("leaving", [1, 5, 20])
 def test_an_instant_that_thousands_share_is_read_truly_while_many_leave_between_two_answers(leaving):
     moving = MovingList(1, records=5_000, instants=1)
-    reader = WindowReader(moving.window, page_size=500)
+    reader = WindowReader(moving.window, identify=identify, page_size=500)
     while not reader.done:
         request = reader.next_request()
         for _ in range(leaving):

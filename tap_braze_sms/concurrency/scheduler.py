@@ -12,14 +12,20 @@ import itertools
 import typing as t
 from collections import deque
 
-from tap_braze_sms.reading.window_reader import PageRequest, WindowReader
+from tap_braze_sms.reading import timestamps
+from tap_braze_sms.reading.answer_size import AnswerSize
+from tap_braze_sms.reading.errors import RefusedStretchError
+from tap_braze_sms.reading.time_order import EXACT
+from tap_braze_sms.reading.window_reader import PASSES, WindowReader
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from tap_braze_sms.concurrency.workers import Task, WorkerPool
-    from tap_braze_sms.reading.page import Page, Row
+    from tap_braze_sms.reading.page import Identify, Page, Row
+    from tap_braze_sms.reading.page_planner import PageRequest
+    from tap_braze_sms.reading.time_order import TimeOrder
     from tap_braze_sms.reading.windows import Planner, Window
 
     #: Makes one request: dates, offset, limit and what it is for, to name in errors.
@@ -39,8 +45,10 @@ class WindowScheduler:
     Args:
         plan: Returns the windows.
         fetch: Makes one request; called by the workers.
+        identify: Returns what decides whether two rows are one record.
         page_size: Records of an ordinary request.
         pool: Makes the requests; ended with the iteration.
+        known_order: How earlier runs saw the list descend by time.
     """
 
     def __init__(
@@ -48,14 +56,29 @@ class WindowScheduler:
         plan: Planner,
         fetch: Fetch,
         *,
+        identify: Identify,
         page_size: int,
         pool: WorkerPool,
+        known_order: TimeOrder = EXACT,
     ) -> None:
         self.windows = 0
+        #: How many records answers were seen to hold, and how the lists of all windows descend.
+        self.answer_size = AnswerSize()
+        self.order = EXACT
+        #: Windows that were read in passes, as no order of time proves them.
+        self.in_passes = 0
+        #: Rows that differ from the one emitted of the same record in more than spelling.
+        self.conflicts = 0
         self._days = 0
         self._plan = plan
         self._fetch = fetch
+        self._identify = identify
         self._page_size = page_size
+        self._known_order = known_order
+        #: Days of windows that Braze took, at the most, and whether any were refused.
+        self._taken_days = 0
+        self._is_refused = False
+        self._reach_back = True
         self._pool = pool
         self._open: deque[WindowReader] = deque()
         self._assume_end_inclusive = False
@@ -83,14 +106,23 @@ class WindowScheduler:
                     raise head.error
                 with self._pool.locked():
                     self._plan.learn(head.window, head.records)
-                for rows in head.rows():
+                for rows in head.rows(self._on_conflict):
                     yield rows, rows[-1][0]
                     self._pool.cancel_token.check()
                 with self._pool.locked():
                     self.windows += 1
+                    self.in_passes += head.proof == PASSES
                     self._open.popleft()
                     self._days += head.window.days
                 yield [], head.window.end
+
+    def _on_conflict(self) -> None:
+        self.conflicts += 1
+
+    @property
+    def widest(self) -> int | None:
+        """Days of the widest range that Braze takes; None: it has refused none."""
+        return self._taken_days if self._is_refused else None
 
     def _is_ready(self) -> bool:
         """Whether the first window is read, or has failed, or there is none."""
@@ -132,6 +164,8 @@ class WindowScheduler:
             if reader.error is not None or (index and too_far):
                 return  # what comes after a failure will not be emitted; what waits costs memory
             yield reader
+            if self._is_refused and reader.window.days > self._taken_days:
+                return  # one window finds out how many days Braze takes
 
     def _open_window(self) -> bool:
         """Begin the next window, unless too much is begun already."""
@@ -140,6 +174,7 @@ class WindowScheduler:
             self._plan.density is None
             or len(self._open) >= self._pool.size
             or any(reader.error is not None for reader in self._open)
+            or (self._is_refused and any(reader.window.days > self._taken_days for reader in self._open))
         ):
             return False
         window = self._plan.next()
@@ -148,13 +183,28 @@ class WindowScheduler:
         return window is not None
 
     def _begin(self, window: Window) -> WindowReader:
-        return WindowReader(window, page_size=self._page_size, assume_end_inclusive=self._assume_end_inclusive)
+        return WindowReader(
+            window,
+            identify=self._identify,
+            page_size=self._page_size,
+            assume_end_inclusive=self._assume_end_inclusive,
+            # Where times are in no order, one day more is one more to be read.
+            reach_back=self._reach_back and self.order.precision >= timestamps.SECOND,
+            answer_size=self.answer_size,
+            known_order=self._known_order,
+        )
 
     def _add_page(self, reader: WindowReader, request: PageRequest, page: Future[Page]) -> None:
         try:
             reader.add_page(request, page.result())
+        except RefusedStretchError as error:
+            if not self._narrow(reader):
+                reader.error = error
+            return
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
             reader.error = error
+        self._taken_days = max(self._taken_days, reader.window.days)
+        self.order = self.order.combined(reader.order)
         if self._plan.density is None:
             self._plan.density = reader.density
         if reader.found_end_inclusive and reader in self._open and reader.window.until is not None:
@@ -162,3 +212,28 @@ class WindowScheduler:
             # a busy list could have as much as of the window itself.
             self._assume_end_inclusive = True
             self._open[self._open.index(reader)] = self._begin(reader.window)
+
+    def _narrow(self, refused: WindowReader) -> bool:
+        """Read a window that Braze refuses in narrower ones, and all further ones as well; return whether that helps.
+
+        Only trying tells a range that is too wide, or a list that is too deep, from whatever else is refused.
+        """
+        if refused not in self._open:
+            return True  # it was narrowed before this answer came
+        days = refused.window.days
+        if days > 1:
+            self._is_refused = True
+            self._plan.widest = min(self._plan.widest, days // 2)
+            self._taken_days = min(self._taken_days, self._plan.widest)
+        elif self._reach_back:
+            self._reach_back = False
+        else:
+            return False
+        readers: list[WindowReader] = []
+        for reader in self._open:
+            if reader is refused or (reader.window.days > self._plan.widest and not reader.held):
+                readers += map(self._begin, reader.window.split(self._plan.widest))
+            else:
+                readers.append(reader)
+        self._open = deque(readers)
+        return True

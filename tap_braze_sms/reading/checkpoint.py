@@ -1,23 +1,29 @@
 """The checkpoint: where a run begins, and what the next one may build on.
 
-State is one plain Singer bookmark. It says: everything detected before it has been
-handed to the loader. It never moves back, never points into the future, and moves on
-through months in which nothing was detected.
+State is one plain Singer bookmark, and how far the list is off its order of time, if it is.
+The bookmark says: everything detected before it has been handed to the loader. It never
+moves back, never points into the future, and moves on through months in which nothing was
+detected.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import typing as t
 from dataclasses import dataclass
 
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableInputError
+from tap_braze_sms.reading.time_order import EXACT, TimeOrder
 
 if t.TYPE_CHECKING:
     import logging
 
 KEY, VALUE = "replication_key", "replication_key_value"
+
+#: Beside the bookmark, and only where the list was seen not to be in order of time: by how many seconds it was off.
+DISORDER = "disorder_seconds"
 
 #: Braze advises to allow five minutes between a change and a call that relies on it.
 SETTLING = dt.timedelta(minutes=5)
@@ -94,6 +100,9 @@ class Checkpoint:
         #: Earliest instant this run reads, inclusive.
         self.since = self.start
         value = _value(self.state, self.replication_key)
+        disorder = self.state.get(DISORDER)
+        #: How earlier runs saw the list descend by time.
+        self.known_order = TimeOrder(0, float(disorder)) if isinstance(disorder, (int, float)) else EXACT
         # What the SDK keeps beside a bookmark while a run is under way is of no use.
         self.state.clear()
         if value is None:
@@ -110,6 +119,7 @@ class Checkpoint:
         if bookmark > self.start:
             self.since = bookmark - min(self.lookback, bookmark - self.start)
         self.state.update({KEY: self.replication_key, VALUE: timestamps.format_utc(bookmark)})
+        self.note_order(self.known_order)
 
     def cap_at_server_clock(self, skew: dt.timedelta) -> None:
         """Allow for a clock of ours that is ahead of Braze's: its future would be skipped by the next run."""
@@ -119,6 +129,11 @@ class Checkpoint:
                 timestamps.format_duration(skew.total_seconds()),
             )
             self._ceiling = ceiling
+
+    def note_order(self, order: TimeOrder) -> None:
+        """Keep how far the list is off, so that no later run stops at a bookmark too early."""
+        if order.disorder > self.state.get(DISORDER, 0):
+            self.state[DISORDER] = math.ceil(order.disorder)
 
     def advance(self, moment: str) -> None:
         """Note that everything before an instant, in the fixed form, is handed over."""

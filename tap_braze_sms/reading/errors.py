@@ -36,10 +36,36 @@ class RetryableError(ReadingError):
         self.wait = wait
 
 
+class RefusedStretchError(ReadingError):
+    """A stretch of a list (its days, or its depth) is refused as it was asked for; a narrower one may not be.
+
+    Args:
+        what: Was refused and why.
+        kind: What to make of it where nothing narrower is left to ask for.
+    """
+
+    def __init__(self, what: str, kind: Kind = Kind.SETTING) -> None:
+        super().__init__(what)
+        self.kind = kind
+
+
 class UnusableDataError(ReadingError):
     """What came cannot be used, or cannot be proven complete, and asking again would not change that."""
 
     kind = Kind.DATA
+
+
+class NeverAtRestError(UnusableDataError):
+    """A list changed faster than it could be proven complete.
+
+    Args:
+        window: Names what was read.
+    """
+
+    def __init__(self, window: object) -> None:
+        super().__init__(
+            f"{window}: the list never came to rest, so it cannot be proven complete; run again when less is changing"
+        )
 
 
 class UnusableInputError(ReadingError):

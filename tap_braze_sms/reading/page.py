@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 import zlib
 from bisect import bisect_left
@@ -12,14 +11,18 @@ from operator import itemgetter
 
 import msgspec
 
-from tap_braze_sms.reading import timestamps
-from tap_braze_sms.reading.errors import UnusableDataError
+from tap_braze_sms.reading.time_order import TimeOrder
 
 if t.TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
-#: ``invalid_detected_at`` in the fixed form, ``phone`` as Braze spells it, ``reason``.
-Row: t.TypeAlias = tuple[str, str, str | None]
+    from typing_extensions import Unpack
+
+#: Of an entry: its time in the fixed form, what names it as the list spells it, its further fields.
+Row: t.TypeAlias = "tuple[str, str, Unpack[tuple[str | None, ...]]]"
+
+#: What decides whether two rows are one record.
+Identify: t.TypeAlias = "Callable[[Row], Hashable]"
 
 #: Pages that begin this deep in a window are deflated while they wait: to a quarter of
 #: their size, for less than a microsecond a record. Most windows never get there.
@@ -28,17 +31,11 @@ DEEP = 20_000
 #: Later than every time.
 LATEST = "\uffff"
 
-_NOT_DIGITS = re.compile(r"\D")
-
+#: What the name of a row begins with that stands for an entry which cannot be used: it keeps its position, no more.
+UNUSABLE = "\0unusable "
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[Row]).decode
-
-
-def identity(phone: str) -> str:
-    """Return what decides whether two spellings are one number."""
-    bare = phone.removeprefix("+")
-    return bare if bare.isdecimal() else _NOT_DIGITS.sub("", phone) or phone
+_unpack = msgspec.msgpack.Decoder(list[tuple[t.Any, ...]]).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +50,19 @@ class Page:
     oldest: str
     #: How many records share the time that most of them share.
     max_ties: int
-    #: Down to how many characters of their times the records are in descending order.
-    sort_precision: int
+    #: How its times descend.
+    order: TimeOrder
+    #: About the time that half of its records are older than.
+    middle: str
+    #: Its last record; None where it has none.
+    last: Row | None
     _packed: bytes
+    #: Nothing stood behind its last record.
+    ends_list: bool = False
 
     @classmethod
     def of(cls, rows: list[Row], *, offset: int, limit: int) -> Page:
-        """Keep rows, in the order Braze gave them, as compact bytes.
-
-        Raises:
-            UnusableDataError: they are not in descending order, which all reading relies on.
-        """
+        """Keep rows, in the order Braze gave them, as compact bytes."""
         moments = [row[0] for row in rows]
         packed = _pack(rows)
         return cls(
@@ -73,7 +72,9 @@ class Page:
             newest=max(moments, default=""),
             oldest=min(moments, default=""),
             max_ties=max(Counter(moments).values(), default=0),
-            sort_precision=_sort_precision(moments),
+            order=TimeOrder.of(moments),
+            middle=moments[len(rows) // 2] if rows else "",
+            last=rows[-1] if rows else None,
             _packed=zlib.compress(packed, 1) if offset >= DEEP else packed,
         )
 
@@ -82,39 +83,48 @@ class Page:
         return _unpack(zlib.decompress(self._packed) if self.offset >= DEEP else self._packed)
 
 
-def _sort_precision(moments: list[str]) -> int:
-    """Find how finely times descend: a list may be sorted by more than all its records show."""
-    for sort_precision in (32, timestamps.SECOND):
-        cut = [moment[:sort_precision] for moment in moments]
-        if all(map(str.__ge__, cut, cut[1:])):
-            return sort_precision
-    msg = (
-        "Braze's list is not in descending order of invalid_detected_at, as its "
-        "documentation says; nothing read from it can be proven complete"
-    )
-    raise UnusableDataError(msg)
-
-
-def ascending(pages: Iterable[Page], *, since: str, until: str = LATEST) -> Iterator[list[Row]]:
+def ascending(
+    pages: Iterable[Page],
+    *,
+    since: str,
+    until: str = LATEST,
+    identify: Identify,
+    on_conflict: Callable[[], object] = lambda: None,
+) -> Iterator[list[Row]]:
     """Join the pages of a window into one ascending list without repetitions.
 
-    Memory holds the rows of a page and what it overlaps with, not of all pages.
+    Memory holds the rows of the pages that overlap in time, not of all pages: where the list is in order of time, of
+    a page or two.
 
     Args:
         pages: In any order, overlapping as they like.
         since: Earliest wanted instant, inclusive.
         until: Latest wanted instant, exclusive.
+        identify: Returns what decides whether two rows are one record.
+        on_conflict: Called for a row that differs from the one emitted of the same record in more than spelling.
     """
     ordered = sorted(pages, key=lambda page: page.oldest)
     held: list[Row] = []
+    waiting: list[Page] = []
     # Whatever is older than all that follows can go.
     for page, upcoming in zip(ordered, [*(page.oldest for page in ordered[1:]), LATEST], strict=False):
-        held += reversed(page.rows())
-        held.sort(key=_instant)  # two ascending runs: the sort only merges them
+        waiting.append(page)
+        # Sorting anew for a few rows at a time would take the square of their number.
+        if upcoming != LATEST and 2 * sum(page.middle < upcoming for page in waiting) < len(waiting):
+            continue
+        for page in waiting:  # noqa: PLW2901
+            held += reversed(page.rows())
+        waiting.clear()
+        held.sort(key=_instant)  # ascending runs: the sort only merges them
         first, end, cut = (bisect_left(held, at, key=_instant) for at in (since, min(upcoming, until), upcoming))
         ready, held = held[first:end], held[cut:]
-        if ready:
-            yield list({(row[0], identity(row[1])): row for row in ready}.values())
+        rows: dict[Hashable, Row] = {}
+        for row in reversed(ready):  # of two rows of one record, the one that Braze lists first
+            kept = rows.setdefault(identify(row), row)
+            if kept[2:] != row[2:]:
+                on_conflict()
+        if ready := [row for row in reversed(rows.values()) if not row[1].startswith(UNUSABLE)]:
+            yield ready
 
 
 _instant = itemgetter(0)

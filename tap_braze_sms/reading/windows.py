@@ -47,18 +47,33 @@ class Window:
         """The midnight after the last day."""
         return timestamps.midnight(self.last + _DAY)
 
-    def dates(self, *, assume_end_inclusive: bool) -> tuple[str, str]:
+    def dates(self, *, assume_end_inclusive: bool, reach_back: bool = False) -> tuple[str, str]:
         """Name the window as Braze's ``start_date`` and ``end_date``.
 
         Args:
             assume_end_inclusive: Braze has been seen to count ``end_date`` in. A single day is
                 then asked with the day before it, since ``start_date`` must be earlier;
                 the list is newest first, so reading stops before that day begins.
+            reach_back: Ask for as many days before as well. Where these have records and the list is newest first, the
+                first of them shows that nothing of the window is left, which a short answer alone does not.
         """
-        if not assume_end_inclusive:
-            return self.first.isoformat(), (self.last + _DAY).isoformat()
-        first = self.first if self.days > 1 else self.first - _DAY
-        return first.isoformat(), self.last.isoformat()
+        first, end = self.first, self.last + (not assume_end_inclusive) * _DAY
+        if reach_back or first == end:
+            first -= min(first - dt.date.min, self.days * _DAY)
+        return first.isoformat(), end.isoformat()
+
+    def split(self, widest: int) -> list[Window]:
+        """Return windows of at most so many days that together are this one."""
+        parts: list[Window] = []
+        first = self.first
+        while first <= self.last:
+            days = min(widest, (self.last - first).days + 1)
+            end = timestamps.midnight(first + days * _DAY)
+            is_last = first + days * _DAY > self.last
+            since = max(self.since, timestamps.midnight(first))
+            parts.append(Window(first, days, since, self.until if is_last else end))
+            first += days * _DAY
+        return parts
 
     def __str__(self) -> str:
         """Name the window in messages."""
@@ -92,7 +107,8 @@ class Planner:
             self._last = min(today, instant.date())
             if until <= since:
                 self._last = self._next - _DAY
-        self._widest = widest
+        #: Most days in one window.
+        self.widest = widest
         #: Days in the whole range.
         self.days = max(0, (self._last - self._next).days + 1)
         #: Records a day in the window read last; None before the first.
@@ -124,7 +140,7 @@ class Planner:
         if self.density is None:
             days = FIRST_DAYS
         elif self.density == 0:
-            days = self._widest
+            days = self.widest
         else:
             days = int(WINDOW_RECORDS / self.density)
-        return max(1, min(days, self._widest))
+        return max(1, min(days, self.widest))

@@ -1,0 +1,118 @@
+"""The end of a list: where it is, and what proves it.
+
+A short answer is the end only of a list that is in one place and in answers that hold all they were asked for. So an
+end is believed when a request that begins among the last records brings nothing behind them, in an answer that is
+shorter than others were. That the next position holds nothing is no proof: as numbers leave, all behind them moves up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from tap_braze_sms.reading.answer_size import FEWEST
+from tap_braze_sms.reading.errors import NeverAtRestError
+from tap_braze_sms.reading.page_planner import OVERLAP, PageRequest
+
+if t.TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
+
+    from tap_braze_sms.reading.answer_size import AnswerSize
+    from tap_braze_sms.reading.page import Identify, Page
+    from tap_braze_sms.reading.windows import Window
+
+#: How often the end is looked for before the run says that it cannot be found.
+MOST_ATTEMPTS = 40
+
+
+class ListEnd:
+    """The search for the end of one list.
+
+    Args:
+        window: What is read.
+        identify: Returns what decides whether two rows are one record.
+        answer_size: How many records an answer can hold.
+    """
+
+    def __init__(self, window: Window, identify: Identify, answer_size: AnswerSize) -> None:
+        #: Whether the end was seen.
+        self.proven = False
+        #: The page that reaches farthest.
+        self.deepest: Page | None = None
+        #: The page whose last record the newest answer has shown to be the list's last.
+        self.confirmed: Page | None = None
+        self._window = window
+        self._identify = identify
+        self._answer_size = answer_size
+        self._last: Hashable = None
+        self._is_pending = False
+        self._attempts = 0
+        #: How many of the last records the next request begins before.
+        self._back = 0
+
+    def next_request(self, limit: int) -> PageRequest | None:
+        """Return the request that shows whether anything stands behind the last record; None: it is known, or asked."""
+        if self.proven or self._is_pending or self.deepest is None:
+            return None
+        self._is_pending = True
+        self._back = self._back or OVERLAP
+        reached = self.deepest.offset + self.deepest.count
+        # From the top again only if nothing else is left of the list.
+        least = int(self._back < 2 * max(reached, OVERLAP))
+        return PageRequest(max(reached - self._back, least), limit, is_for_end=True)
+
+    def add_page(self, request: PageRequest, page: Page, held: Iterable[Page]) -> Page:
+        """Take in an answer; return its page, marked where nothing stands behind it.
+
+        Args:
+            request: What was asked for.
+            page: What came.
+            held: The pages that came before.
+
+        Raises:
+            NeverAtRestError: the end was looked for too often.
+        """
+        if request.is_for_end:
+            self._is_pending = False
+            self._attempts += 1
+            if self._attempts > MOST_ATTEMPTS:
+                raise NeverAtRestError(self._window)
+        if not page.count:
+            self._back *= 2
+            return self._ended(page) if page.offset == 0 else page
+        last = self._identify(page.last) if page.last else None
+        reached = 0 if self.deepest is None else self.deepest.offset + self.deepest.count
+        is_last = last == self._last and page.offset < reached
+        # Once the end is known, all that is asked for begins inside what is held.
+        begins_inside = is_last or self.proven or (request.is_for_end and self._brings_nothing(page, held))
+        if (
+            (begins_inside and self._is_short(page))
+            or (is_last and self.proven and self._is_shorter_than_asked(page))
+            or page.offset + page.count < FEWEST
+        ):
+            # Of a full one, records of its last instant may have changed places with those behind it since.
+            self.confirmed = self.deepest if is_last and self._is_shorter_than_asked(self.deepest) else None
+            self.deepest, self._last = page, last
+            return self._ended(page)
+        if request.is_for_end or page.offset + page.count >= reached:
+            # After an answer that proved nothing, one as short as can be has most chance to.
+            self.deepest, self._last, self._back = page, last, int(request.is_for_end)
+        return page
+
+    def _brings_nothing(self, page: Page, held: Iterable[Page]) -> bool:
+        """Whether every record of a page was met before: those of one instant may change places."""
+        met = {self._identify(row) for other in held for row in other.rows()}
+        return met.issuperset(map(self._identify, page.rows()))
+
+    def _is_shorter_than_asked(self, page: Page | None) -> bool:
+        return page is not None and page.count < self._answer_size.expected(page.limit)
+
+    def _is_short(self, page: Page) -> bool:
+        """Whether Braze is known to return more in one answer."""
+        # Where answers are cut, one that is nearly as long as others may be, too.
+        usual = self._answer_size.largest // (2 if self._answer_size.is_cut else 1)
+        return page.count < min(page.limit, max(FEWEST, usual))
+
+    def _ended(self, page: Page) -> Page:
+        self.proven = True
+        return dataclasses.replace(page, ends_list=True)
