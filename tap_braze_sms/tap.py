@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import typing as t
 
+import click
 from typing_extensions import override
 
 from tap_braze_sms import settings
-from tap_braze_sms.reading import checkpoint
+from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
+from tap_braze_sms.check import MOST_TRIES, Check
+from tap_braze_sms.reading import checkpoint, timestamps
+from tap_braze_sms.reading.errors import UnusableDataError
 from tap_braze_sms.singer.plugin import BrazeTap
 from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusStream
 
@@ -38,3 +43,34 @@ class TapBrazeSMS(BrazeTap):
         streams: list[Stream] = [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
         settings.check_maps(self.config, [stream.name for stream in streams])
         return streams
+
+    def check(self, about_format: str | None = None) -> bool:
+        """Print what the configured Braze is like; return whether this version copes with it."""
+        client = self.make_client(max_attempts=min(MOST_TRIES, self.config["max_attempts"]))
+        check = Check(client, INVALID_PHONE_NUMBERS, now=dt.datetime.now(timestamps.UTC))
+        try:
+            check.run()
+        finally:
+            check.report.findings = {"version": self.plugin_version, **check.report.findings}
+            click.echo(check.report.as_json() if about_format == "json" else check.report.as_text())
+        return not check.report.fails
+
+    @classmethod
+    @override
+    def invoke(cls, *, check: bool = False, **kwargs: t.Any) -> None:
+        if not check:
+            super().invoke(**kwargs)
+            return
+        config = kwargs["config"]
+        tap = cls(config=config.config, parse_env_config=config.parse_env, validate_config=True, setup_mapper=False)
+        if not tap.check(kwargs["about_format"]):
+            msg = "check: this version does not cope with this Braze; the report says with what"
+            raise UnusableDataError(msg)
+
+    @classmethod
+    @override
+    def get_singer_command(cls) -> click.Command:
+        command = super().get_singer_command()
+        help_text = "Say what the configured Braze is like, in at most 20 requests and nothing personal."
+        command.params.append(click.Option(["--check"], is_flag=True, help=help_text))
+        return command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import inspect
 import io
 import json
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
@@ -49,10 +50,10 @@ class Run:
     code: int
     out: bytes
     log: str
-    messages: list[dict] = field(init=False)
 
-    def __post_init__(self):
-        self.messages = [json.loads(line) for line in self.out.splitlines()]
+    @functools.cached_property
+    def messages(self) -> list[dict]:
+        return [json.loads(line) for line in self.out.splitlines()]
 
     @property
     def errors(self) -> list[str]:

@@ -71,6 +71,7 @@ def test_the_hub_knows_the_plugin_as_it_describes_itself(name, about):
     definition, plugin = defined(name), in_meltano(name)
     for key in ("name", "namespace", "label", "executable", "capabilities", "settings_group_validation"):
         assert definition[key] == plugin[key], key
+    assert definition.get("commands") == plugin.get("commands")
     for key in ("name", "description", "supported_python_versions"):
         assert definition[key] == about[key], key
 

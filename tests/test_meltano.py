@@ -182,3 +182,9 @@ def test_verified_numbers_are_handed_back_and_no_others(project, braze):
     handed = {digits(phone) for post in braze.removal_posts for phone in post}
     assert handed == {digits(phone) for phone in verified}
     assert not handed & {digits(entry.phone) for entry in braze.entries()}
+
+
+def test_meltano_invokes_the_check(project):
+    report = project("invoke", "--no-install", "tap-braze-sms:check")
+    assert "key and permission            accepted" in report
+    assert "Nothing that was seen differs from Braze's documents." in report

@@ -162,6 +162,11 @@ class BrazeClient:
         """Requests that this plugin may still make before the rate limit's reset; None: not known yet."""
         return self._budget.remaining(self._config["rate_limit_share"])
 
+    @property
+    def rate_limit(self) -> tuple[int | None, int | None]:
+        """Requests an hour of the workspace, and how many of these are left to everyone; None: not known yet."""
+        return self._budget.limit, self._budget.remaining(1.0)
+
     def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str) -> T:
         """Ask for the list.
 

@@ -43,8 +43,13 @@ class BrazePlugin(PluginBase):
     @functools.cached_property
     def client(self) -> BrazeClient:
         """The way to Braze that everything in this plugin shares."""
+        return self.make_client()
+
+    def make_client(self, **settings: object) -> BrazeClient:
+        """Return a way to Braze, some of whose settings are not the configured ones."""
         user_agent = self.config.get("user_agent") or f"{self.name}/{self.plugin_version}"
-        return BrazeClient(self.config, cancel_token=self.cancel_token, logger=self.logger, user_agent=user_agent)
+        config = {**self.config, **settings}
+        return BrazeClient(config, cancel_token=self.cancel_token, logger=self.logger, user_agent=user_agent)
 
     @property
     def _env_var_config(self) -> dict[str, t.Any]:
