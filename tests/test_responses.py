@@ -239,7 +239,7 @@ def test_a_record_that_is_left_out_keeps_its_position_and_is_the_same_in_every_a
     assert len(first) == 3
     assert first[1] == second[0]
     assert len(parser.unusable) == 1
-    page = Page.of(first, offset=0, limit=500)
+    page = Page.of(first, offset=0, limit=500, has_unusable=True)
     rows = [row for rows in ascending([page], since="", identify=INVALID_PHONE_NUMBERS.identify) for row in rows]
     assert rows == [(FIXED, PHONE, "deactivated")]
 

@@ -37,8 +37,12 @@ class BrazeList:
 
     def records(self, rows: Iterable[Row]) -> list[dict[str, str | None]]:
         """Return rows as records of the stream."""
-        names = (self.key_field, self.time_field, *self.other_fields)
-        return [dict(zip(names, (key, time, *others))) for time, key, *others in rows]  # noqa: B905 (slower)
+        name, at, others = self.key_field, self.time_field, self.other_fields
+        if len(others) == 1:  # as below, at a quarter of the time
+            (other,) = others
+            usual = t.cast("Iterable[tuple[str, str, str | None]]", rows)
+            return [{name: key, at: time, other: value} for time, key, value in usual]
+        return [{name: key, at: time, **dict(zip(others, values, strict=True))} for time, key, *values in rows]
 
 
 #: "Query invalid phone numbers" in Braze's documentation.

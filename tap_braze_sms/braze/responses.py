@@ -60,7 +60,7 @@ class ResponseParser:
         if rows and not any(dates[0] <= row[0][: len(dates[0])] <= dates[1] for row in rows):
             msg = "the answer is about other days than were asked for"
             raise RetryableError(msg)
-        return Page.of(rows, offset=offset, limit=limit)
+        return Page.of(rows, offset=offset, limit=limit, has_unusable=bool(self.unusable))
 
     def parse_rows(self, body: bytes, offset: int = 0, dates: tuple[str, ...] = ()) -> list[Row]:
         """Parse one answer.
@@ -71,7 +71,7 @@ class ResponseParser:
                 never its number.
         """
         with contextlib.suppress(ValueError, RecursionError):
-            return [(timestamps.normalize(time), *others) for time, *others in map(_values, self._decode(body).items)]
+            return [(timestamps.normalize(row[0]), *row[1:]) for row in map(_values, self._decode(body).items)]
         # There is something unusual in it: record by record, which takes somewhat longer.
         answer: dict[str, t.Any] = {}
         with contextlib.suppress(ValueError, RecursionError):

@@ -59,9 +59,11 @@ class Page:
     _packed: bytes
     #: Nothing stood behind its last record.
     ends_list: bool = False
+    #: Some of its rows stand for entries that cannot be used.
+    has_unusable: bool = False
 
     @classmethod
-    def of(cls, rows: list[Row], *, offset: int, limit: int) -> Page:
+    def of(cls, rows: list[Row], *, offset: int, limit: int, has_unusable: bool = False) -> Page:
         """Keep rows, in the order Braze gave them, as compact bytes."""
         moments = [row[0] for row in rows]
         packed = _pack(rows)
@@ -75,6 +77,7 @@ class Page:
             order=TimeOrder.of(moments),
             middle=moments[len(rows) // 2] if rows else "",
             last=rows[-1] if rows else None,
+            has_unusable=has_unusable,
             _packed=zlib.compress(packed, 1) if offset >= DEEP else packed,
         )
 
@@ -106,6 +109,7 @@ def ascending(
     ordered = sorted(pages, key=lambda page: page.oldest)
     held: list[Row] = []
     waiting: list[Page] = []
+    has_unusable = False
     # Whatever is older than all that follows can go.
     for page, upcoming in zip(ordered, [*(page.oldest for page in ordered[1:]), LATEST], strict=False):
         waiting.append(page)
@@ -114,16 +118,22 @@ def ascending(
             continue
         for page in waiting:  # noqa: PLW2901
             held += reversed(page.rows())
+            has_unusable |= page.has_unusable
         waiting.clear()
         held.sort(key=_instant)  # ascending runs: the sort only merges them
         first, end, cut = (bisect_left(held, at, key=_instant) for at in (since, min(upcoming, until), upcoming))
         ready, held = held[first:end], held[cut:]
-        rows: dict[Hashable, Row] = {}
-        for row in reversed(ready):  # of two rows of one record, the one that Braze lists first
-            kept = rows.setdefault(identify(row), row)
-            if kept[2:] != row[2:]:
-                on_conflict()
-        if ready := [row for row in reversed(rows.values()) if not row[1].startswith(UNUSABLE)]:
+        # Of two rows of one record, the one that Braze lists first, which is the last here.
+        rows = {identify(row): row for row in ready}
+        # Rows that differ in nothing come from pages that overlap.
+        if len(rows) < len(set(ready)):
+            for row in ready:
+                if rows[identify(row)][2:] != row[2:]:
+                    on_conflict()
+        ready = list(rows.values())
+        if has_unusable:
+            ready = [row for row in ready if not row[1].startswith(UNUSABLE)]
+        if ready:
             yield ready
 
 
