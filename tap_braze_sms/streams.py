@@ -16,17 +16,14 @@ from singer_sdk.singerlib import RecordMessage
 from typing_extensions import override
 
 from tap_braze_sms.braze import phone_numbers
-from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
+from tap_braze_sms.braze.list_reader import ListReader
 from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.lookups import LARGEST_LOOKUP, NumberLookup
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.responses import ResponseParser
-from tap_braze_sms.concurrency.scheduler import WindowScheduler
 from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.checkpoint import Checkpoint
-from tap_braze_sms.reading.errors import RefusedStretchError
-from tap_braze_sms.reading.windows import Planner
 from tap_braze_sms.singer.progress import Progress, pluralize
 
 if t.TYPE_CHECKING:
@@ -35,7 +32,7 @@ if t.TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.singerlib import Catalog
 
-    from tap_braze_sms.reading.page import Page, Row
+    from tap_braze_sms.reading.page import Row
     from tap_braze_sms.singer.plugin import BrazeTap
 
     #: Numbers, what Braze has of them, by their digits, and when it was asked.
@@ -199,6 +196,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
     replication_key = "invalid_detected_at"
     #: Proven by the way windows are read.
     is_sorted = True
+    #: What is read; a stream of a sister list differs in this, in its name and in its keys.
+    braze_list = INVALID_PHONE_NUMBERS
 
     _checkpoint: Checkpoint
 
@@ -210,7 +209,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
     @override
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
         # The SDK would follow a lookback back, and a wrong clock into the future.
-        self._checkpoint.advance(latest_record["invalid_detected_at"])
+        self._checkpoint.advance(latest_record[self.braze_list.time_field])
 
     @override
     def read(self) -> Iterator[list[Record]]:
@@ -236,35 +235,36 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 config["end_date"],
                 timestamps.format_utc(since),
             )
-        parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=config["skip_bad_records"])
-        scheduler = WindowScheduler(
-            Planner(since, end, today=now.date(), widest=config["window_days"]),
-            functools.partial(self._fetch, parser),
-            identify=INVALID_PHONE_NUMBERS.identify,
-            page_size=config["page_size"],
+        reader = ListReader(
+            self._tap.client,
+            self.braze_list,
             pool=self._worker_pool(),
+            since=since,
+            until=end,
+            now=now,
+            settings=config,
             known_order=self._checkpoint.known_order,
         )
         reasons = Reasons(config.get("reason"))
-        with self._start_progress(lambda: scheduler.fraction_done) as progress:
-            for rows, reached in scheduler:
+        with self._start_progress(lambda: reader.scheduler.fraction_done) as progress:
+            for rows, reached in reader:
                 self._checkpoint.cap_at_server_clock(dt.timedelta(seconds=self._tap.client.clock_skew))
-                self._checkpoint.note_order(scheduler.order)
-                self._warn_of_unusable(parser)
-                records = reasons.wanted(INVALID_PHONE_NUMBERS.records(rows))
+                self._checkpoint.note_order(reader.scheduler.order)
+                self._warn_of_unusable(reader.parser)
+                records = reasons.wanted(self.braze_list.records(rows))
                 progress.records += len(records)
                 yield records
                 progress.report()
                 self._checkpoint.advance(reached)
-        self._left_out = len(parser.unusable)
-        for line in (*self._surprises(parser, scheduler), *reasons.surprises()):
+        self._left_out = len(reader.parser.unusable)
+        for line in (*reader.differences(), *reasons.surprises()):
             self.logger.warning("%s", line)
         self.logger.info(
             "Read %s detected since %s%s: %s, %s%s",
             pluralize(progress.records, "record"),
             timestamps.format_utc(since),
             f" and before {timestamps.format_utc(end)}" if end else "",
-            pluralize(scheduler.windows, "window"),
+            pluralize(reader.scheduler.windows, "window"),
             progress.summary,
             f"; {pluralize(self._left_out, 'record')} that cannot be used left out" if self._left_out else "",
         )
@@ -274,38 +274,6 @@ class InvalidPhoneNumbersStream(BrazeStream):
         for problem in list(parser.unusable.values())[self._left_out : MOST_WARNINGS]:
             self.logger.warning("Left out a record that cannot be used, at %s", problem)
         self._left_out = len(parser.unusable)
-
-    def _surprises(self, parser: ResponseParser, scheduler: WindowScheduler) -> Iterator[str]:
-        """Say what was found that Braze's documents do not say, once, when all is read."""
-        found = []
-        if scheduler.order.precision < timestamps.SECOND:
-            how = f", so {scheduler.in_passes} of {pluralize(scheduler.windows, 'window')} took two readings or more"
-            found.append(f"its list is {scheduler.order}{how if scheduler.in_passes else ''}")
-        if scheduler.answer_size.is_cut:
-            found.append(f"answers hold {scheduler.answer_size.largest} records at most, whatever is asked for")
-        if scheduler.widest:
-            found.append(f"it refuses ranges of more than some {pluralize(scheduler.widest, 'day')}")
-        if found:
-            yield f"Braze differs from its documents, which was allowed for: {'; '.join(found)}"
-        if scheduler.conflicts:
-            times = pluralize(scheduler.conflicts, "time")
-            yield f"One number at one instant had two reasons ({times}): the one that Braze lists first is kept"
-        if parser.unknown:
-            names = ", ".join(sorted(parser.unknown))
-            yield f"Braze's records have fields that this version of the tap does not know and leaves out: {names}"
-
-    def _fetch(self, parser: ResponseParser, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
-        # On other lists of Braze's an offset of 0 is refused; left out, it is 0 on all. `reason` is never sent: where
-        # pages are cut before they are filtered, it would hide what lies behind a page without it.
-        params = {"start_date": dates[0], "end_date": dates[1], "limit": limit, "offset": offset or None}
-        read = functools.partial(parser.parse_page, offset=offset, limit=limit, dates=dates)
-        try:
-            return self._tap.client.get(params, read, what=where)
-        except RequestRefusedError as error:
-            if error.status != BAD_REQUEST:
-                raise
-            refused = RefusedStretchError(str(error), kind=error.kind)
-        raise refused
 
 
 class PhoneNumberStatusStream(BrazeStream):

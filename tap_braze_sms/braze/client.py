@@ -167,18 +167,19 @@ class BrazeClient:
         """Requests an hour of the workspace, and how many of these are left to everyone; None: not known yet."""
         return self._budget.limit, self._budget.remaining(1.0)
 
-    def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str) -> T:
-        """Ask for the list.
+    def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str, path: str = LIST_PATH) -> T:
+        """Ask for a list.
 
         Args:
             params: Of the query; those that are None are left out.
             read: Turns the body into the result.
             what: Names the request in messages.
+            path: Of the list's endpoint.
 
         Raises:
             RequestRefusedError: Braze refuses, or every try failed.
         """
-        return self._perform(functools.partial(self._session.get, self._url + LIST_PATH, params=params), read, what)
+        return self._perform(functools.partial(self._session.get, self._url + path, params=params), read, what)
 
     def remove(self, phones: Sequence[str], *, what: str) -> None:
         """Take numbers, 50 at most, off the list; those not on it are no error.
@@ -246,7 +247,7 @@ class BrazeClient:
             overloaded = True
             raise
         finally:
-            self._tell(self._limit.release(ticket, overloaded=overloaded))
+            self._report_limit(self._limit.release(ticket, overloaded=overloaded))
 
     def _wait_for_turn(self, ticket: Ticket, *, alone: bool) -> None:
         while True:
@@ -257,7 +258,7 @@ class BrazeClient:
                 return
             self._cancel_token.wait(TURN)
 
-    def _tell(self, limit: int | None) -> None:
+    def _report_limit(self, limit: int | None) -> None:
         """Say how many requests are made at once from now on, where that is news."""
         if limit is None:
             return
