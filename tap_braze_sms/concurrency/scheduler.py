@@ -17,6 +17,7 @@ from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.errors import RefusedStretchError
 from tap_braze_sms.reading.time_order import EXACT
 from tap_braze_sms.reading.window_reader import PASSES, WindowReader
+from tap_braze_sms.reading.windows import RangeLimit
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,9 +76,7 @@ class WindowScheduler:
         self._identify = identify
         self._page_size = page_size
         self._known_order = known_order
-        #: Days of windows that Braze took, at the most, and whether any were refused.
-        self._taken_days = 0
-        self._is_refused = False
+        self._range_limit = RangeLimit()
         self._reach_back = True
         self._pool = pool
         self._open: deque[WindowReader] = deque()
@@ -122,7 +121,7 @@ class WindowScheduler:
     @property
     def widest(self) -> int | None:
         """Days of the widest range that Braze takes; None: it has refused none."""
-        return self._taken_days if self._is_refused else None
+        return self._range_limit.taken if self._range_limit.is_known else None
 
     def _is_ready(self) -> bool:
         """Whether the first window is read, or has failed, or there is none."""
@@ -164,7 +163,7 @@ class WindowScheduler:
             if reader.error is not None or (index and too_far):
                 return  # what comes after a failure will not be emitted; what waits costs memory
             yield reader
-            if self._is_refused and reader.window.days > self._taken_days:
+            if self._range_limit.has_to_be_tried(reader.window.days):
                 return  # one window finds out how many days Braze takes
 
     def _open_window(self) -> bool:
@@ -174,7 +173,7 @@ class WindowScheduler:
             self._plan.density is None
             or len(self._open) >= self._pool.size
             or any(reader.error is not None for reader in self._open)
-            or (self._is_refused and any(reader.window.days > self._taken_days for reader in self._open))
+            or any(self._range_limit.has_to_be_tried(reader.window.days) for reader in self._open)
         ):
             return False
         window = self._plan.next()
@@ -203,7 +202,7 @@ class WindowScheduler:
             return
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
             reader.error = error
-        self._taken_days = max(self._taken_days, reader.window.days)
+        self._range_limit.take(reader.window.days)
         self.order = self.order.combined(reader.order)
         if self._plan.density is None:
             self._plan.density = reader.density
@@ -222,9 +221,7 @@ class WindowScheduler:
             return True  # it was narrowed before this answer came
         days = refused.window.days
         if days > 1:
-            self._is_refused = True
-            self._plan.widest = min(self._plan.widest, days // 2)
-            self._taken_days = min(self._taken_days, self._plan.widest)
+            self._plan.widest = min(self._plan.widest, self._range_limit.refuse(days))
         elif self._reach_back:
             self._reach_back = False
         else:

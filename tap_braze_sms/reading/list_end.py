@@ -32,9 +32,10 @@ class ListEnd:
         window: What is read.
         identify: Returns what decides whether two rows are one record.
         answer_size: How many records an answer can hold.
+        limit: Records to ask for in one request.
     """
 
-    def __init__(self, window: Window, identify: Identify, answer_size: AnswerSize) -> None:
+    def __init__(self, window: Window, identify: Identify, answer_size: AnswerSize, limit: int) -> None:
         #: Whether the end was seen.
         self.proven = False
         #: The page that reaches farthest.
@@ -44,22 +45,23 @@ class ListEnd:
         self._window = window
         self._identify = identify
         self._answer_size = answer_size
+        self._limit = limit
         self._last: Hashable = None
         self._is_pending = False
         self._attempts = 0
         #: How many of the last records the next request begins before.
         self._back = 0
 
-    def next_request(self, limit: int) -> PageRequest | None:
+    def next_request(self) -> PageRequest | None:
         """Return the request that shows whether anything stands behind the last record; None: it is known, or asked."""
         if self.proven or self._is_pending or self.deepest is None:
             return None
         self._is_pending = True
         self._back = self._back or OVERLAP
-        reached = self.deepest.offset + self.deepest.count
+        reached = self._reached
         # From the top again only if nothing else is left of the list.
         least = int(self._back < 2 * max(reached, OVERLAP))
-        return PageRequest(max(reached - self._back, least), limit, is_for_end=True)
+        return PageRequest(max(reached - self._back, least), self._limit, is_for_end=True)
 
     def add_page(self, request: PageRequest, page: Page, held: Iterable[Page]) -> Page:
         """Take in an answer; return its page, marked where nothing stands behind it.
@@ -75,29 +77,38 @@ class ListEnd:
         if request.is_for_end:
             self._is_pending = False
             self._attempts += 1
-            if self._attempts > MOST_ATTEMPTS:
-                raise NeverAtRestError(self._window)
+        if self._attempts > MOST_ATTEMPTS:
+            raise NeverAtRestError(self._window)
         if not page.count:
             self._back *= 2
             return self._ended(page) if page.offset == 0 else page
         last = self._identify(page.last) if page.last else None
-        reached = 0 if self.deepest is None else self.deepest.offset + self.deepest.count
-        is_last = last == self._last and page.offset < reached
-        # Once the end is known, all that is asked for begins inside what is held.
-        begins_inside = is_last or self.proven or (request.is_for_end and self._brings_nothing(page, held))
-        if (
-            (begins_inside and self._is_short(page))
-            or (is_last and self.proven and self._is_shorter_than_asked(page))
-            or page.offset + page.count < FEWEST
-        ):
+        is_last = last == self._last and page.offset < self._reached
+        if self._shows_end(request, page, held, is_last=is_last):
             # Of a full one, records of its last instant may have changed places with those behind it since.
             self.confirmed = self.deepest if is_last and self._is_shorter_than_asked(self.deepest) else None
             self.deepest, self._last = page, last
             return self._ended(page)
-        if request.is_for_end or page.offset + page.count >= reached:
+        if request.is_for_end or page.offset + page.count >= self._reached:
             # After an answer that proved nothing, one as short as can be has most chance to.
             self.deepest, self._last, self._back = page, last, int(request.is_for_end)
         return page
+
+    @property
+    def _reached(self) -> int:
+        """The position behind the last record."""
+        return 0 if self.deepest is None else self.deepest.offset + self.deepest.count
+
+    def _shows_end(self, request: PageRequest, page: Page, held: Iterable[Page], *, is_last: bool) -> bool:
+        """Whether a page shows that nothing stands behind its last record, which may be the last that is held."""
+        if page.offset + page.count < FEWEST:
+            return True
+        if self.proven and is_last and self._is_shorter_than_asked(page):
+            return True
+        # Once the end is known, all that is asked for begins inside what is held.
+        return self._is_short(page) and (
+            is_last or self.proven or (request.is_for_end and self._brings_nothing(page, held))
+        )
 
     def _brings_nothing(self, page: Page, held: Iterable[Page]) -> bool:
         """Whether every record of a page was met before: those of one instant may change places."""

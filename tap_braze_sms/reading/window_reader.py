@@ -91,12 +91,11 @@ class WindowReader:
         self._allows_for_end = assume_end_inclusive
         self._identify = identify
         self._page_size = page_size
-        self._limit = max(largest, page_size)
         self._answer_size = answer_size or AnswerSize()
         self._planner = PagePlanner(window, page_size, self._answer_size)
         self._pages: list[Page] = []
-        self._end = ListEnd(window, identify, self._answer_size)
-        self._repairs = Repairs(window, identify, self._answer_size, self._limit)
+        self._end = ListEnd(window, identify, self._answer_size, max(largest, page_size))
+        self._repairs = Repairs(window, identify, self._answer_size, max(largest, page_size))
 
     @property
     def held(self) -> int:
@@ -153,7 +152,7 @@ class WindowReader:
         else:
             request = self._planner.next_page(is_idle=not self.pending)
         if request is None and not speculative and self._planner.sees_end and not self._reaches_since():
-            request = self._end.next_request(self._limit)
+            request = self._end.next_request()
         if request is not None:
             self.pending += 1
         return request

@@ -80,6 +80,30 @@ class Window:
         return f"window {self.first} to {self.last}"
 
 
+class RangeLimit:
+    """How many days of a range Braze takes, as far as it has refused any."""
+
+    def __init__(self) -> None:
+        #: Days of the widest window that was taken.
+        self.taken = 0
+        #: Whether any was refused.
+        self.is_known = False
+
+    def take(self, days: int) -> None:
+        """Note that a window of so many days is taken."""
+        self.taken = max(self.taken, days)
+
+    def refuse(self, days: int) -> int:
+        """Note that a window of so many days is refused; return how many to ask for instead."""
+        self.is_known = True
+        self.taken = min(self.taken, days // 2)
+        return days // 2
+
+    def has_to_be_tried(self, days: int) -> bool:
+        """Whether nothing is known of windows of so many days, after wider ones were refused."""
+        return self.is_known and days > self.taken
+
+
 class Planner:
     """Cuts a range into windows, each as wide as the records just read suggest.
 
