@@ -199,6 +199,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
     replication_key = "invalid_detected_at"
     #: Proven by the way windows are read.
     is_sorted = True
+    #: What is read; a stream of a sister list differs in this, in its name and in its keys.
+    braze_list = INVALID_PHONE_NUMBERS
 
     _checkpoint: Checkpoint
 
@@ -210,7 +212,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
     @override
     def _increment_stream_state(self, latest_record: Record, *, context: Context | None = None) -> None:
         # The SDK would follow a lookback back, and a wrong clock into the future.
-        self._checkpoint.advance(latest_record["invalid_detected_at"])
+        self._checkpoint.advance(latest_record[self.braze_list.time_field])
 
     @override
     def read(self) -> Iterator[list[Record]]:
@@ -236,11 +238,11 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 config["end_date"],
                 timestamps.format_utc(since),
             )
-        parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=config["skip_bad_records"])
+        parser = ResponseParser(self.braze_list, skip_unusable=config["skip_bad_records"])
         scheduler = WindowScheduler(
             Planner(since, end, today=now.date(), widest=config["window_days"]),
             functools.partial(self._fetch, parser),
-            identify=INVALID_PHONE_NUMBERS.identify,
+            identify=self.braze_list.identify,
             page_size=config["page_size"],
             pool=self._worker_pool(),
             known_order=self._checkpoint.known_order,
@@ -251,7 +253,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 self._checkpoint.cap_at_server_clock(dt.timedelta(seconds=self._tap.client.clock_skew))
                 self._checkpoint.note_order(scheduler.order)
                 self._warn_of_unusable(parser)
-                records = reasons.wanted(INVALID_PHONE_NUMBERS.records(rows))
+                records = reasons.wanted(self.braze_list.records(rows))
                 progress.records += len(records)
                 yield records
                 progress.report()
@@ -300,7 +302,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
         params = {"start_date": dates[0], "end_date": dates[1], "limit": limit, "offset": offset or None}
         read = functools.partial(parser.parse_page, offset=offset, limit=limit, dates=dates)
         try:
-            return self._tap.client.get(params, read, what=where)
+            return self._tap.client.get(params, read, what=where, path=self.braze_list.path)
         except RequestRefusedError as error:
             if error.status != BAD_REQUEST:
                 raise

@@ -162,18 +162,19 @@ class BrazeClient:
         """Requests that this plugin may still make before the rate limit's reset; None: not known yet."""
         return self._budget.remaining(self._config["rate_limit_share"])
 
-    def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str) -> T:
-        """Ask for the list.
+    def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str, path: str = LIST_PATH) -> T:
+        """Ask for a list.
 
         Args:
             params: Of the query; those that are None are left out.
             read: Turns the body into the result.
             what: Names the request in messages.
+            path: Of the list's endpoint.
 
         Raises:
             RequestRefusedError: Braze refuses, or every try failed.
         """
-        return self._perform(functools.partial(self._session.get, self._url + LIST_PATH, params=params), read, what)
+        return self._perform(functools.partial(self._session.get, self._url + path, params=params), read, what)
 
     def remove(self, phones: Sequence[str], *, what: str) -> None:
         """Take numbers, 50 at most, off the list; those not on it are no error.
@@ -241,7 +242,7 @@ class BrazeClient:
             overloaded = True
             raise
         finally:
-            self._tell(self._limit.release(ticket, overloaded=overloaded))
+            self._report_limit(self._limit.release(ticket, overloaded=overloaded))
 
     def _wait_for_turn(self, ticket: Ticket, *, alone: bool) -> None:
         while True:
@@ -252,7 +253,7 @@ class BrazeClient:
                 return
             self._cancel_token.wait(TURN)
 
-    def _tell(self, limit: int | None) -> None:
+    def _report_limit(self, limit: int | None) -> None:
         """Say how many requests are made at once from now on, where that is news."""
         if limit is None:
             return
