@@ -151,3 +151,10 @@ def test_the_wheel_has_the_schemas_and_the_commands(tmp_path):
         schemas = {Path(name).name: wheel.read(name) for name in names if name.startswith("tap_braze_sms/schemas/")}
     assert schemas == {path.name: path.read_bytes() for path in (ROOT / "schemas").glob("*.json")}
     assert set(PLUGINS) <= set(re.findall(r"^([\w-]+) =", commands, re.MULTILINE))
+
+
+def test_contributing_knows_every_module():
+    modules = [path.stem for path in (ROOT / "tap_braze_sms").rglob("*.py") if path.stem != "__init__"]
+    _, _, section = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Modules\n")
+    table = re.findall(r"^\|[^|]*\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert sorted(table) == sorted(modules)

@@ -27,6 +27,7 @@ BASH = shutil.which("bash") or "bash"
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "examples/sql/README.md")]
 PAGES += [page for page in [ROOT / "examples" / "dagster" / "README.md"] if page.exists()]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
 README = PAGES[0].read_text()
 SECURITY = PAGES[1]
 
@@ -89,7 +90,7 @@ def test_the_commands_name_what_there_is():
 
 
 def test_links_lead_somewhere():
-    for page in PAGES:
+    for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "RESULTS.md"]:
         text = page.read_text()
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
             path, _, anchor = target.partition("#")

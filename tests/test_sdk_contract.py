@@ -11,7 +11,7 @@ import signal
 import click
 import pytest
 import singer_sdk.mapper
-from conftest import assert_exact, config_for, run_here
+from conftest import ROOT, assert_exact, config_for, run_here
 from simulator import Entry, Simulator, seeded, spell
 from singer_sdk import RecordSink, Sink, Stream, Target
 from singer_sdk.helpers._state import StateWriter
@@ -129,6 +129,10 @@ def test_every_private_method_that_is_replaced_is_pinned_here():
     # `_abc_impl` and the like belong to the machinery of classes.
     replaced = {(owner, name) for _, name, owner in overrides() if re.match(r"_(?!abc_|_|logger)", name)}
     assert replaced == set(PRIVATE)
+    design = (ROOT / "docs" / "design.md").read_text()
+    assert set(re.findall(r"^\| `(\w+\.\w+)` \|", design, re.MULTILINE)) == {
+        f"{owner.__name__}.{name}" for owner, name in PRIVATE
+    }
 
 
 @pytest.mark.parametrize(

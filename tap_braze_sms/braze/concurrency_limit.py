@@ -27,7 +27,7 @@ class Ticket:
     come_through: int
     outages: int
     #: Requests under way when its latest try began, itself included, and under which limit that was.
-    crowd: int = 0
+    in_flight: int = 0
     generation: int = 0
 
 
@@ -85,7 +85,7 @@ class ConcurrencyLimit:
             if self._in_flight >= most:
                 return False
             self._in_flight += 1
-            ticket.crowd, ticket.generation = self._in_flight, self._generation
+            ticket.in_flight, ticket.generation = self._in_flight, self._generation
             return True
 
     def release(self, ticket: Ticket, *, overloaded: bool) -> int | None:
@@ -99,13 +99,13 @@ class ConcurrencyLimit:
             The limit, if it is another one now.
         """
         with self._lock:
-            crowd = max(ticket.crowd, self._in_flight)
+            in_flight = max(ticket.in_flight, self._in_flight)
             self._in_flight -= 1
             before = self.limit
             if overloaded:
                 self._streak += 1
-                if crowd > 1 and ticket.generation == self._generation:
-                    self._note_failure(ticket, crowd)
+                if in_flight > 1 and ticket.generation == self._generation:
+                    self._note_failure(ticket, in_flight)
                 elif self.limit == 1:
                     self._try_for_all(ticket)
             else:
@@ -132,9 +132,9 @@ class ConcurrencyLimit:
                 self.problem = problem
                 self._outages += 1
 
-    def _note_failure(self, ticket: Ticket, crowd: int) -> None:
+    def _note_failure(self, ticket: Ticket, in_flight: int) -> None:
         self._failed.append(True)
-        nothing_comes = self._streak >= crowd
+        nothing_comes = self._streak >= in_flight
         if not (nothing_comes or sum(self._failed) >= TOO_MANY):
             return
         if self._is_trial:
@@ -144,7 +144,7 @@ class ConcurrencyLimit:
             self._try_for_all(ticket)
             self._set(1)
         else:
-            self._set(min(self.limit, crowd) // 2)
+            self._set(min(self.limit, in_flight) // 2)
 
     def _try_for_all(self, ticket: Ticket) -> None:
         """Keep a place for a request while it waits for its next try: nothing else has one, and all have its fate."""

@@ -202,7 +202,7 @@ class WindowScheduler:
             return
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
             reader.error = error
-        self._range_limit.take(reader.window.days)
+        self._range_limit.accept(reader.window.days)
         self.order = self.order.combined(reader.order)
         if self._plan.density is None:
             self._plan.density = reader.density
@@ -221,7 +221,7 @@ class WindowScheduler:
             return True  # it was narrowed before this answer came
         days = refused.window.days
         if days > 1:
-            self._plan.widest = min(self._plan.widest, self._range_limit.refuse(days))
+            self._plan.widest = min(self._plan.widest, self._range_limit.narrow(days))
         elif self._reach_back:
             self._reach_back = False
         else:

@@ -89,11 +89,11 @@ class RangeLimit:
         #: Whether any was refused.
         self.is_known = False
 
-    def take(self, days: int) -> None:
+    def accept(self, days: int) -> None:
         """Note that a window of so many days is taken."""
         self.taken = max(self.taken, days)
 
-    def refuse(self, days: int) -> int:
+    def narrow(self, days: int) -> int:
         """Note that a window of so many days is refused; return how many to ask for instead."""
         self.is_known = True
         self.taken = min(self.taken, days // 2)
