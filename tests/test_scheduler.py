@@ -138,11 +138,9 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
         moving.list.sort()
         rows, scheduler = schedule(moving, parallel=parallel)
         assert len(rows) == records
-        # One request a window, and one more where no older record shows that a window ends.
-        over.append(moving.requests - 1.1 * math.ceil(records / 500) - 2 * scheduler.windows)
-    # By one request, and two of the lists at the most, as answers happen to come.
-    assert max(over) <= 1
-    assert sum(more > 0.5 for more in over) <= 2
+        over.append(moving.requests - 1.1 * math.ceil(records / 500) - scheduler.windows)
+    # Where the days before a window have no records, a request of its own shows where it ends.
+    assert max(over) <= 3
 
 
 class PoolInRounds:
