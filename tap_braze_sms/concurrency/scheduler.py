@@ -225,10 +225,11 @@ class WindowScheduler:
             self._is_refused = True
             self._plan.widest = min(self._plan.widest, days // 2)
             self._taken_days = min(self._taken_days, self._plan.widest)
-        elif self._reach_back:
-            self._reach_back = False
         else:
-            return False
+            self._reach_back = False
+            # It may have begun before another one was refused that reached back.
+            if self._begin(refused.window).dates == refused.dates:
+                return False
         readers: list[WindowReader] = []
         for reader in self._open:
             if reader is refused or (reader.window.days > self._plan.widest and not reader.held):
