@@ -232,7 +232,9 @@ class WindowScheduler:
                 return False
         readers: list[WindowReader] = []
         for reader in self._open:
-            if reader is refused or (reader.window.days > self._plan.widest and not reader.held):
+            # One that is done holds nothing either, once it is being given on.
+            is_begun = reader.held or reader.done
+            if reader is refused or (reader.window.days > self._plan.widest and not is_begun):
                 readers += map(self._begin, reader.window.split(self._plan.widest))
             else:
                 readers.append(reader)
