@@ -121,7 +121,7 @@ class _Draw:
         elif rng.random() < 0.25:
             delay = rng.choice([0.4, 90.0, 10_800.0])
         # Two entries that happen to descend show no order.
-        sizes = [2, 3, 5, 8] if order in BY_TIME and not delay else [SHOWS_ORDER]
+        sizes: list[int] = [2, 3, 5, 8] if order in BY_TIME and not delay else [SHOWS_ORDER]
         page_size = rng.choice([*sizes, 10, 20, 50])
         largest = page_size * rng.choice([1, 1, 2, 4])
         records = rng.choice([rng.randrange(6), int(page_size * rng.uniform(0.5, 30)), int(page_size * 4)])

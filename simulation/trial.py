@@ -12,7 +12,7 @@ import typing as t
 from unittest import mock
 
 from simulation.pool import VirtualClock, VirtualPool, VirtualToken
-from simulation.scenario import COARSE, UNORDERED, Scenario
+from simulation.scenario import BY_TIME, COARSE, UNORDERED, Scenario
 from simulation.session import VirtualSession, parse_page
 from simulation.world import FIRST_DAY, START, World, identify
 from tap_braze_sms.braze import client as client_module
@@ -33,8 +33,12 @@ if t.TYPE_CHECKING:
 #: Requests after which a reading will not end: many times what the worst of them takes.
 MOST_REQUESTS = 20_000
 
-#: Changes in a round of requests, as a part of what an answer holds, up to which a list has to be proven complete.
-MOST_CHANGES = 0.1
+#: Changes in a round of requests, as a part of what an answer holds, up to which a list has to be proven complete; and
+#: where it takes passes.
+MOST_CHANGES, MOST_CHANGES_IN_PASSES = 0.1, 0.005
+
+#: How far beyond its end a list is asked for at the most: how many times its length, and pages.
+GUESSED_FURTHER, GUESSED_PAGES = 2.5, 3
 
 
 class EndlessError(Exception):
@@ -233,16 +237,15 @@ class Trial:
         """Whether a reading may end with this error in this scenario."""
         scenario = self.scenario
         if isinstance(error, RefusedStretchError):
-            # Of a single day, which can be asked for with its neighbour alone, everything has to be within reach.
-            return scenario.max_offset is not None and self.world.most_in_days(2) > scenario.max_offset
+            # A single day, which some can be asked for with its neighbour alone, and what is guessed of how far it goes.
+            within = GUESSED_FURTHER * self.world.most_in_days(2) + GUESSED_PAGES * scenario.largest
+            return scenario.max_offset is not None and within > scenario.max_offset
         if not isinstance(error, NeverAtRestError) or not scenario.moves:
             return False
-        changes = scenario.moves / (1 - scenario.moves) * (1 + scenario.largest_move) / 2
-        return (
-            changes * scenario.parallel > MOST_CHANGES * scenario.least_answer
-            or "shuffle" in scenario.kinds
-            or scenario.repeats > 0
-        )
+        changes = scenario.moves / (1 - scenario.moves) * (1 + scenario.largest_move) / 2 * scenario.parallel
+        takes_passes = scenario.delay or scenario.order not in BY_TIME
+        most = MOST_CHANGES_IN_PASSES if takes_passes else MOST_CHANGES
+        return changes > most * scenario.least_answer or "shuffle" in scenario.kinds or scenario.repeats > 0
 
     def _beyond_proof(self, lost: list[Row]) -> str:
         """Say why these could not be proven to be there, as the reader's documents have it; empty: no reason."""
