@@ -26,7 +26,7 @@ import typing as t
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.list_end import ListEnd
-from tap_braze_sms.reading.page import LATEST, ascending
+from tap_braze_sms.reading.page import LATEST, ascending, order_across
 from tap_braze_sms.reading.page_planner import PagePlanner
 from tap_braze_sms.reading.repairs import Repairs
 from tap_braze_sms.reading.time_order import EXACT, TimeOrder
@@ -185,6 +185,8 @@ class WindowReader:
 
     def _settle(self) -> None:
         """Everything that was asked for is in: find out what is still unproven; when nothing is, this is done."""
+        if self.order.precision < timestamps.SECOND:
+            self.order = self.order.combined(order_across(self._pages))
         if self._end.proven or self._reaches_since():
             self._repairs.plan(self._pages, self.order)
             self.done = self._repairs.done
