@@ -182,14 +182,14 @@ class WindowScheduler:
             self._open.append(self._begin(window))
         return window is not None
 
-    def _begin(self, window: Window) -> WindowReader:
+    def _begin(self, window: Window, *, reach_back: bool = True) -> WindowReader:
         return WindowReader(
             window,
             identify=self._identify,
             page_size=self._page_size,
             assume_end_inclusive=self._assume_end_inclusive,
             # Where times are in no order, one day more is one more to be read.
-            reach_back=self._reach_back and self.order.precision >= timestamps.SECOND,
+            reach_back=reach_back and self._reach_back and self.order.precision >= timestamps.SECOND,
             answer_size=self.answer_size,
             known_order=self._known_order,
         )
@@ -212,6 +212,8 @@ class WindowScheduler:
             # a busy list could have as much as of the window itself.
             self._assume_end_inclusive = True
             self._open[self._open.index(reader)] = self._begin(reader.window)
+        elif reader.reaches_back_in_vain and reader in self._open:
+            self._open[self._open.index(reader)] = self._begin(reader.window, reach_back=False)
 
     def _narrow(self, refused: WindowReader) -> bool:
         """Read a window that Braze refuses in narrower ones, and all further ones as well; return whether that helps.

@@ -85,8 +85,11 @@ class WindowReader:
         self.error: BaseException | None = None
         #: Braze counts ``end_date`` in, which these dates do not allow for.
         self.found_end_inclusive = False
+        #: The days before the window fill the first page, and that shows nothing of an order: better asked without them.
+        self.reaches_back_in_vain = False
         #: How the list descends, as far as was seen.
         self.order = EXACT
+        self._reaches_back = reach_back
         self._known_order = known_order
         self._allows_for_end = assume_end_inclusive
         self._identify = identify
@@ -171,6 +174,9 @@ class WindowReader:
         if page.ends_list:
             ended = self._end.confirmed
             self._pages = [dataclasses.replace(p, ends_list=True) if p is ended else p for p in self._pages]
+        if self._reaches_back and page.offset == 0 and 0 < page.count == page.limit:
+            is_before = page.newest < self.window.since
+            self.reaches_back_in_vain = is_before and not self.order.is_shown_by(page.newest, page.oldest)
         if page.count or page.offset == 0:  # an empty page from the top says it all
             self._pages.append(page)
             if not self._allows_for_end and page.newest > (day := self.window.end[:10]) + NOON:
@@ -204,4 +210,5 @@ class WindowReader:
     def _leaves_nothing_wanted(self, page: Page) -> bool:
         # Of a list that was in disorder before, the first pages of a day need not show it.
         order = self.order.combined(self._known_order)
-        return order.later(page.oldest, order.margin) < order.key(self.window.since)
+        is_older = order.later(page.oldest, order.margin) < order.key(self.window.since)
+        return is_older and order.is_shown_by(page.newest, page.oldest)
