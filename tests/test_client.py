@@ -128,7 +128,7 @@ def test_a_refusal_is_final_and_says_in_one_line_what_to_do(command, simulator, 
     run = command("tap-braze-sms", config=config)
     assert run.code == code
     # A 400 may be about the range: then narrower ones are tried, down to a day.
-    assert len(simulator.requests) == (3 if status == "400" else 1)
+    assert len(simulator.requests) == (2 if status == "400" else 1)
     assert run.records == []
     (error,) = run.errors
     assert error.startswith(f"window {config['start_date']} to ")

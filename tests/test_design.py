@@ -37,15 +37,14 @@ def test_the_worked_example_is_what_the_reader_does():
     _, *steps = table_below("An example", DESIGN, 1)
     listed: list[Row] = []
     for name, time in zip(names, times, strict=True):
-        clock, _, before = time.partition(", ")
-        hour = dt.time.fromisoformat(clock)
-        day = DAY - dt.timedelta(days=bool(before))
-        listed.append((timestamps.format_utc(dt.datetime.combine(day, hour, timestamps.UTC)), name))
+        instant = dt.datetime.combine(DAY, dt.time.fromisoformat(time), timestamps.UTC)
+        listed.append((timestamps.format_utc(instant), name))
     assert at_first == [str(position) for position in range(len(listed))]
     stayed = [row for row, position in zip(listed, afterwards, strict=True) if position]
     assert [position for position in afterwards if position] == [str(position) for position in range(len(stayed))]
-    window = Window(DAY, 1, timestamps.midnight(DAY), timestamps.midnight(DAY + dt.timedelta(days=1)))
-    reader = WindowReader(window, identify=lambda row: row, page_size=SIZE, largest=SIZE, reach_back=True)
+    since = timestamps.midnight(DAY).replace("T00:00", "T10:30")
+    window = Window(DAY, 1, since, timestamps.midnight(DAY + dt.timedelta(days=1)))
+    reader = WindowReader(window, identify=lambda row: row, page_size=SIZE, largest=SIZE)
     for number, (told, offset, answer, _, unproven) in enumerate(steps, 1):
         assert int(told) == number
         request = reader.next_request()

@@ -138,9 +138,11 @@ def test_lists_that_come_in_bursts_cost_at_most_a_tenth_more_and_a_few(records, 
         moving.list.sort()
         rows, scheduler = schedule(moving, parallel=parallel)
         assert len(rows) == records
-        over.append(moving.requests - 1.1 * math.ceil(records / 500) - scheduler.windows)
-    # Where the days before a window have no records, a request of its own shows where it ends.
-    assert max(over) <= 3
+        # One for a last page that is not full, and one that shows where a window ends.
+        over.append(moving.requests - 1.1 * math.ceil(records / 500) - 2 * scheduler.windows)
+    # By one request, and two of the lists at the most, as answers happen to come.
+    assert max(over) <= 1
+    assert sum(more > 0.5 for more in over) <= 2
 
 
 class PoolInRounds:
@@ -179,9 +181,9 @@ def schedule_in_rounds(moving: MovingList, size: int) -> tuple[WindowScheduler, 
     ), pool
 
 
-@pytest.mark.parametrize("days, records, most", [(70, 30_000, 7), (100, 40_000, 8), (200, 30_000, 6)])
+@pytest.mark.parametrize("days, records, most", [(70, 30_000, 8), (100, 40_000, 9), (200, 30_000, 7)])
 def test_little_time_passes_with_threads_that_find_nothing_to_do(days, records, most):
-    """The fewest possible are 4, 5 and 4; in the first ones there is no telling how much there is."""
+    """The fewest possible are 4, 5 and 4; in the first ones there is no telling how much there is, the last proves the end."""
     moving = MovingList(1, records=records, days=days)
     scheduler, pool = schedule_in_rounds(moving, 16)
     assert sum(len(rows) for rows, _ in scheduler) == records

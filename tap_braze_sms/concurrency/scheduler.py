@@ -12,7 +12,6 @@ import itertools
 import typing as t
 from collections import deque
 
-from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.errors import RefusedStretchError
 from tap_braze_sms.reading.time_order import EXACT
@@ -77,7 +76,6 @@ class WindowScheduler:
         self._page_size = page_size
         self._known_order = known_order
         self._range_limit = RangeLimit()
-        self._reach_back = True
         self._pool = pool
         self._open: deque[WindowReader] = deque()
         self._assume_end_inclusive = False
@@ -187,8 +185,6 @@ class WindowScheduler:
             identify=self._identify,
             page_size=self._page_size,
             assume_end_inclusive=self._assume_end_inclusive,
-            # Where times are in no order, one day more is one more to be read.
-            reach_back=self._reach_back and self.order.precision >= timestamps.SECOND,
             answer_size=self.answer_size,
             known_order=self._known_order,
         )
@@ -220,15 +216,14 @@ class WindowScheduler:
         if refused not in self._open:
             return True  # it was narrowed before this answer came
         days = refused.window.days
-        if days > 1:
-            self._plan.widest = min(self._plan.widest, self._range_limit.narrow(days))
-        elif self._reach_back:
-            self._reach_back = False
-        else:
+        if days == 1:
             return False
+        self._plan.widest = min(self._plan.widest, self._range_limit.narrow(days))
         readers: list[WindowReader] = []
         for reader in self._open:
-            if reader is refused or (reader.window.days > self._plan.widest and not reader.held):
+            # One that is done holds nothing either, once it is being given on.
+            is_begun = reader.held or reader.done
+            if reader is refused or (reader.window.days > self._plan.widest and not is_begun):
                 readers += map(self._begin, reader.window.split(self._plan.widest))
             else:
                 readers.append(reader)

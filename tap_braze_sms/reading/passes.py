@@ -119,7 +119,7 @@ class ListPasses:
         overlap = self._overlap_in(size)
         cut = max(2 * overlap, int(size * (self.passes * GOLDEN % 1)), 1)
         positions = self._before[-1].positions if self._before else 0
-        behind = range(cut - overlap, positions, max(1, size - overlap)) if cut < size else ()
+        behind = range(cut - overlap, positions, max(1, size - overlap))
         return [(0, cut if behind else self._limit), *((offset, self._limit) for offset in behind)]
 
     def further(self, pages: Sequence[Page]) -> tuple[int, int] | None:
@@ -128,8 +128,10 @@ class ListPasses:
         if not held or held[-1].ends_list or self._further == MOST_FURTHER:
             return None
         self._further += 1
-        reached = held[-1].offset + held[-1].count
-        return max(1, reached - self._overlap_in(self._answer_size.expected(self._limit))), self._limit
+        last = held[-1]
+        # Answers may hold fewer than is believed: the next one has to reach further all the same.
+        size = min(last.count, self._answer_size.expected(self._limit))
+        return max(1, last.offset + last.count - self._overlap_in(size)), self._limit
 
     def add_pass(self, pages: Iterable[Page]) -> None:
         """Take in the pages of a pass, and decide whether the list is proven."""

@@ -90,6 +90,7 @@ class Repairs:
     def _unproven_ties(self, pages: Sequence[Page], order: TimeOrder) -> list[Tie] | None:
         """Find the instants that are not proven yet; None: times do not help to prove them."""
         for instant, answers in self._answers.items():
+            self._note_cuts(answers)
             self._ties[instant].add_pass(answers)
         self._answers.clear()
         unproven = []
@@ -115,11 +116,22 @@ class Repairs:
             self._answers[WHOLE_LIST] = pages
             self._queue.append(PageRequest(*further, boundary=WHOLE_LIST))
             return
+        self._note_cuts(pages)
         passes.add_pass(pages)
         self.done = passes.proven
         if not self.done:
             self._check_attempts(passes.passes, MOST_PASSES)
             self._queue.extend(PageRequest(*asked, boundary=WHOLE_LIST) for asked in passes.requests())
+
+    def _note_cuts(self, pages: Iterable[Page]) -> None:
+        """Note which answers of a pass were cut short: more may be asked for here than anywhere before."""
+        reached = 0
+        for page in sorted((page for page in pages if page.count), key=lambda page: page.offset, reverse=True):
+            end = page.offset + page.count
+            # Where another one reaches only a little further, the list has grown or shrunk since.
+            if page.count < page.limit and reached - end > page.count // 2:
+                self._answer_size.cut_short(page.count)
+            reached = max(reached, end)
 
     def _check_attempts(self, attempts: int, most: int) -> None:
         if attempts >= most:

@@ -222,7 +222,8 @@ class Tie:
         start = max(0, first - overlap)
         offsets = {*range(start, max(1, end), max(1, size - overlap))}
         if self._tail > start + 1:
-            offsets.add(max(start + 1, self._tail - overlap))
+            # Were it cut short, so would the next one be: it has to reach further all the same.
+            offsets.add(self._tail - min(overlap, (self._tail - start) // 2))
         return [(offset, self._limit) for offset in sorted(offsets)]
 
     @property

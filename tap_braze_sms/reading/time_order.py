@@ -78,6 +78,10 @@ class TimeOrder:
         except OverflowError:
             return "" if seconds < 0 else "\uffff"
 
+    def is_shown_by(self, newest: str, oldest: str) -> bool:
+        """Whether the times of a page lie so far apart that they can show this order; one instant, say, is in any."""
+        return self.later(oldest, 2 * self.margin) < self.key(newest)
+
     def __str__(self) -> str:
         """Name the order in messages."""
         if self.precision == MICROSECOND:

@@ -26,7 +26,7 @@ import typing as t
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.list_end import ListEnd
-from tap_braze_sms.reading.page import LATEST, ascending
+from tap_braze_sms.reading.page import LATEST, ascending, order_across
 from tap_braze_sms.reading.page_planner import PagePlanner
 from tap_braze_sms.reading.repairs import Repairs
 from tap_braze_sms.reading.time_order import EXACT, TimeOrder
@@ -56,7 +56,6 @@ class WindowReader:
         identify: Returns what decides whether two rows are one record.
         page_size: Records of an ordinary request; boundaries may ask for more.
         assume_end_inclusive: Braze is known to count ``end_date`` in.
-        reach_back: Ask for the day before the window as well, to see where the window ends.
         largest: Most records to ask for in one request.
         answer_size: How many records answers were seen to hold, by all windows of the run.
         known_order: How earlier runs saw the list descend.
@@ -69,14 +68,13 @@ class WindowReader:
         identify: Identify,
         page_size: int,
         assume_end_inclusive: bool = False,
-        reach_back: bool = False,
         largest: int = 500,
         answer_size: AnswerSize | None = None,
         known_order: TimeOrder = EXACT,
     ) -> None:
         self.window = window
         #: ``start_date`` and ``end_date`` to ask with.
-        self.dates = window.dates(assume_end_inclusive=assume_end_inclusive, reach_back=reach_back)
+        self.dates = window.dates(assume_end_inclusive=assume_end_inclusive)
         self.pending = 0
         #: Whether every wanted instant is proven.
         self.done = False
@@ -186,6 +184,8 @@ class WindowReader:
 
     def _settle(self) -> None:
         """Everything that was asked for is in: find out what is still unproven; when nothing is, this is done."""
+        if self.order.precision < timestamps.SECOND:
+            self.order = self.order.combined(order_across(self._pages))
         if self._end.proven or self._reaches_since():
             self._repairs.plan(self._pages, self.order)
             self.done = self._repairs.done
@@ -203,4 +203,5 @@ class WindowReader:
     def _leaves_nothing_wanted(self, page: Page) -> bool:
         # Of a list that was in disorder before, the first pages of a day need not show it.
         order = self.order.combined(self._known_order)
-        return order.later(page.oldest, order.margin) < order.key(self.window.since)
+        is_older = order.later(page.oldest, order.margin) < order.key(self.window.since)
+        return is_older and order.is_shown_by(page.newest, page.oldest)

@@ -47,20 +47,18 @@ class Window:
         """The midnight after the last day."""
         return timestamps.midnight(self.last + _DAY)
 
-    def dates(self, *, assume_end_inclusive: bool, reach_back: bool = False) -> tuple[str, str]:
+    def dates(self, *, assume_end_inclusive: bool) -> tuple[str, str]:
         """Name the window as Braze's ``start_date`` and ``end_date``.
 
         Args:
             assume_end_inclusive: Braze has been seen to count ``end_date`` in. A single day is
                 then asked with the day before it, since ``start_date`` must be earlier;
                 the list is newest first, so reading stops before that day begins.
-            reach_back: Ask for as many days before as well. Where these have records and the list is newest first, the
-                first of them shows that nothing of the window is left, which a short answer alone does not.
         """
-        first, end = self.first, self.last + (not assume_end_inclusive) * _DAY
-        if reach_back or first == end:
-            first -= min(first - dt.date.min, self.days * _DAY)
-        return first.isoformat(), end.isoformat()
+        if not assume_end_inclusive:
+            return self.first.isoformat(), (self.last + _DAY).isoformat()
+        first = self.first if self.days > 1 else self.first - _DAY
+        return first.isoformat(), self.last.isoformat()
 
     def split(self, widest: int) -> list[Window]:
         """Return windows of at most so many days that together are this one."""
