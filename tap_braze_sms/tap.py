@@ -35,6 +35,4 @@ class TapBrazeSMS(BrazeTap):
 
     @override
     def discover_streams(self) -> list[Stream]:
-        streams: list[Stream] = [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
-        settings.check_maps(self.config, [stream.name for stream in streams])
-        return streams
+        return [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
