@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import fnmatch
 import itertools
 import json
 import math
@@ -12,7 +11,6 @@ import re
 import typing as t
 
 from singer_sdk import typing as th
-from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_braze_sms.braze import phone_numbers
@@ -37,6 +35,9 @@ SENSITIVE = ("api_key", "phone_numbers", "stream_map_config")
 
 #: Ways to write true and false in the environment.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+
+# As `docker --env-file` and shells within shells hand a value on. Not two values, each in quotes.
+_QUOTED = re.compile(r"""(['"])((?:(?!\1).)*)\1""", re.DOTALL)
 
 #: What settings take, in words, by their types in JSON Schema.
 _KINDS = {
@@ -99,7 +100,7 @@ TAP = _declare(
         "Leave out and count records that cannot be used (no phone as text, no readable time), instead of stopping",
     ),
     window_days=(_whole(1, 366), 30, "Widest date window of one request, 1 to 366"),
-    page_size=(_whole(2, 500), 500, "Records per request, 2 to 500"),
+    page_size=(_whole(2, 500), 500, "Records of an ordinary request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.
     lookback_minutes=(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
     max_parallel_requests=(_whole(1, 64), 8, "Requests under way at once, 1 to 64"),
@@ -116,11 +117,8 @@ TARGET = _declare(
     api_key=(_NON_EMPTY, None, "REST API key with the permission sms.invalid_phone_numbers.remove"),
     **_CONNECTION,
     phone_property=(_NON_EMPTY, "phone", "Property of the records that holds the number to take off the list"),
-    skip_bad_numbers=(
-        _FLAG,
-        False,
-        "Leave out and count values that are no phone number, instead of stopping at the first",
-    ),
+    skip_bad_records=(_FLAG, False, "Leave out records that hold no phone number, instead of stopping at the first"),
+    skip_bad_numbers=(_FLAG, False, "Older name of skip_bad_records"),
     dry_run=(_FLAG, False, "Count what would be taken off the list, and change nothing"),
     phone_spelling=(
         _SPELLING,
@@ -155,6 +153,10 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
     """
     for name in [name for name, value in config.items() if value is None]:
         del config[name]
+    # Of the two, a template or a container's environment gives the one that is not meant as an empty text.
+    for name, other in (("instance", "api_url"), ("api_url", "instance")):
+        if config.get(name) == "" and config.get(other):
+            del config[name]
     for name in config.keys() & schema["properties"].keys():
         config[name] = _coerce_number(config[name], schema["properties"][name].get("type", ()))
     problems = itertools.chain(
@@ -162,6 +164,7 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
         _check_connection(config),
         _check_dates(config),
         _check_batches(config),
+        _check_sizes(config),
     )
     wrong: dict[str, str] = {}
     for name, problem in problems:
@@ -174,25 +177,6 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
     return [f"{name}: {problem}" for name, problem in wrong.items()]
 
 
-def check_maps(config: t.Mapping[str, t.Any], streams: t.Collection[str]) -> None:
-    """Refuse a stream map of no stream: numbers that it should hash would go out in clear.
-
-    Raises:
-        ConfigurationError: names it.
-    """
-    for source in mapped(config):
-        if not fnmatch.filter(streams, source):
-            msg = f"stream_maps: got {source!r}, takes the name of a stream: {', '.join(streams)}"
-            raise ConfigurationError(msg)
-
-
-def mapped(config: t.Mapping[str, t.Any]) -> list[str]:
-    """Return the names, or patterns of names, of the streams that stream maps are of."""
-    maps: dict[str, t.Any] = dict(config.get("stream_maps") or {})
-    maps.pop("__else__", None)
-    return [made.get("__source__", key) if isinstance(made, dict) else key for key, made in maps.items()]
-
-
 def _drop_null_schemas(schema: dict[str, t.Any]) -> dict[str, t.Any]:
     """Leave out the bare text "null" that the SDK lists among schemas: a validator fails on it."""
     cleaned = {name: _drop_null_schemas(part) if isinstance(part, dict) else part for name, part in schema.items()}
@@ -203,6 +187,8 @@ def _drop_null_schemas(schema: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def parse_env_value(text: str, kinds: t.Sequence[str]) -> object:
     """Return what a text of the environment means for a setting; the text itself where it means nothing."""
+    if quoted := _QUOTED.fullmatch(text):
+        text = quoted[2]
     with contextlib.suppress(ValueError):
         if "integer" in kinds:
             return int(text)
@@ -253,7 +239,8 @@ def _takes(prop: dict[str, t.Any]) -> str:
 
 def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     # What HTTP could not send; its own error would quote it.
-    for name, fitting, wanted in (("api_key", "[!-~]*", "the key alone"), ("user_agent", "[ -~]*", "plain ASCII")):
+    # No quotes in a key either: they came along with it, and Braze would refuse it only after a request.
+    for name, fitting, wanted in (("api_key", "[!#-&(-~]*", "the key alone"), ("user_agent", "[ -~]*", "plain ASCII")):
         if not re.fullmatch(fitting, str(config.get(name, ""))):
             yield name, f"got a text with a character that does not belong there, takes {wanted}"
     given = [name for name in ("instance", "api_url") if name in config]
@@ -266,16 +253,36 @@ def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
         yield "api_url", f"got {got}, takes https://host, or http://localhost:port for a simulator"
 
 
+#: What batch_config may hold, by part.
+_BATCH_PARTS = {"encoding": ("format", "compression"), "storage": ("root", "prefix", "params")}
+
+
 def _check_batches(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     """Find what the SDK would fail with, or read nothing by, once it is under way."""
     batches = config.get("batch_config")
     if not isinstance(batches, dict):
         return
-    for part, name in (("encoding", "format"), ("storage", "root")):
-        if not isinstance(batches.get(part), dict) or not isinstance(batches[part].get(name), str):
-            yield "batch_config", f"got none of {part}.{name}, takes encoding (format, compression) and storage (root)"
-    if type(size := batches.get("batch_size", 1)) is not int or size < 1:
-        yield "batch_config", f"got {size!r} at position batch_size, takes a whole number from 1 up"
+    for part, names in _BATCH_PARTS.items():
+        wanted = "takes encoding (format, compression) and storage (root)"
+        if not isinstance(batches.get(part), dict) or not isinstance(batches[part].get(names[0]), str):
+            yield "batch_config", f"got none of {part}.{names[0]}, {wanted}"
+        elif unknown := sorted(batches[part].keys() - set(names)):
+            yield "batch_config", f"got {part}.{unknown[0]}, takes {', '.join(names)} there"
+    if unknown := sorted(batches.keys() - {*_BATCH_PARTS, "batch_size"}):
+        yield "batch_config", f"got {unknown[0]}, takes {', '.join(_BATCH_PARTS)}, batch_size"
+    yield from _check_size("batch_config", batches.get("batch_size", 1), " at position batch_size")
+
+
+def _check_sizes(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    for name in ("batch_size_rows", "flattening_max_key_length"):
+        yield from _check_size(name, config.get(name, 1))
+    if config.get("flattening_enabled") is True:
+        yield from _check_size("flattening_max_depth", config.get("flattening_max_depth"), " with flattening_enabled")
+
+
+def _check_size(name: str, got: object, where: str = "") -> t.Iterator[tuple[str, str]]:
+    if type(got) is not int or got < 1:
+        yield name, f"got {'nothing' if got is None else repr(got)}{where}, takes a whole number from 1 up"
 
 
 def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:

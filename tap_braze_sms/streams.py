@@ -12,7 +12,7 @@ from pathlib import Path
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.mapper import SameRecordTransform
-from singer_sdk.singerlib import RecordMessage
+from singer_sdk.singerlib import Catalog, RecordMessage
 from typing_extensions import override
 
 from tap_braze_sms.braze import phone_numbers
@@ -24,13 +24,17 @@ from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.checkpoint import Checkpoint
+from tap_braze_sms.singer import catalogs
+from tap_braze_sms.singer.batches import batcher_for
+from tap_braze_sms.singer.plugin import catalog_entry
 from tap_braze_sms.singer.progress import Progress, pluralize
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
+    from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
-    from singer_sdk.singerlib import Catalog
+    from singer_sdk.mapper import StreamMap
 
     from tap_braze_sms.reading.page import Row
     from tap_braze_sms.singer.plugin import BrazeTap
@@ -88,6 +92,38 @@ class BrazeStream(Stream):
     def get_records(self, context: Context | None) -> Iterator[Record]:
         for records in self.read():
             yield from records
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        keys, replication_key = self.primary_keys, self.replication_key
+        super().apply_catalog(catalog)
+        # Without its keys and its bookmark, a loader would keep twice what two runs read.
+        self.primary_keys, self.replication_key = self.primary_keys or keys, replication_key
+        if self.selected and (entry := catalog.get_stream(self.name)):
+            catalogs.check(
+                entry,
+                self._tap.catalog_notes,
+                keys=keys,
+                replication_key=replication_key,
+                properties=self.schema["properties"],
+            )
+
+    @property
+    @override
+    def stream_maps(self) -> list[StreamMap]:
+        # Of streams that are not selected there are none yet, and --test reads those, too.
+        if self.name not in self._tap.mapper.stream_maps:
+            self._tap.mapper.register_raw_streams_from_catalog(Catalog({self.name: catalog_entry(self)}))
+        return super().stream_maps
+
+    @override
+    def get_batches(
+        self, batch_config: BatchConfig, context: Context | None = None
+    ) -> Iterator[tuple[BaseBatchFileEncoding, list[str]]]:
+        encoding = batch_config.encoding
+        batcher = batcher_for(encoding.format, encoding.compression)(self.tap_name, self.name, batch_config)
+        for manifest in batcher.get_batches(self._sync_records(context, write_messages=False)):
+            yield encoding, manifest
 
     @override
     def log(self, message: str, *args: t.Any, level: int = logging.INFO, **kwargs: t.Any) -> None:
@@ -281,6 +317,7 @@ class PhoneNumberStatusStream(BrazeStream):
 
     name = "phone_number_status"
     primary_keys = ("phone",)
+    replication_key = None
     selected_by_default = False
 
     #: Numbers that are looked up together, in one request or, while both spellings are asked for, in two.
@@ -292,12 +329,12 @@ class PhoneNumberStatusStream(BrazeStream):
 
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
-        super().apply_catalog(catalog)
-        # There is nothing to go on from: every number is asked about anew.
-        self.forced_replication_method, self.replication_key = "FULL_TABLE", None
         # Meltano selects every stream unless told otherwise; an empty table helps nobody.
-        if self.selected and not self.selected_by_default:
-            self.selected = False
+        super().apply_catalog(
+            catalog if self.selected_by_default else Catalog(item for item in catalog.items() if item[0] != self.name)
+        )
+        # There is nothing to go on from: every number is asked about anew.
+        self.forced_replication_method = "FULL_TABLE"
 
     @override
     def read(self) -> Iterator[list[Record]]:

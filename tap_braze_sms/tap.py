@@ -40,9 +40,7 @@ class TapBrazeSMS(BrazeTap):
 
     @override
     def discover_streams(self) -> list[Stream]:
-        streams: list[Stream] = [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
-        settings.check_maps(self.config, [stream.name for stream in streams])
-        return streams
+        return [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
 
     def check(self, about_format: str | None = None) -> bool:
         """Print what the configured Braze is like; return whether this version copes with it."""
@@ -57,13 +55,13 @@ class TapBrazeSMS(BrazeTap):
 
     @classmethod
     @override
-    def invoke(cls, *, check: bool = False, **kwargs: t.Any) -> None:
-        if not check:
-            super().invoke(**kwargs)
+    def invoke(cls, *, about: bool = False, about_format: str | None = None, **kwargs: t.Any) -> None:
+        if not kwargs.pop("check"):
+            super().invoke(about=about, about_format=about_format, **kwargs)
             return
         config = kwargs["config"]
         tap = cls(config=config.config, parse_env_config=config.parse_env, validate_config=True, setup_mapper=False)
-        if not tap.check(kwargs["about_format"]):
+        if not tap.check(about_format):
             msg = "check: this version does not cope with this Braze; the report says with what"
             raise UnusableDataError(msg)
 

@@ -26,11 +26,17 @@ from tap_braze_sms.braze.removals import NumberRemoval
 from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableDataError
-from tap_braze_sms.singer import removals_log
+from tap_braze_sms.singer import removals_log, stream_maps
 from tap_braze_sms.singer.plugin import BrazePlugin
 from tap_braze_sms.singer.progress import pluralize
 from tap_braze_sms.singer.redaction import RedactingReader
 from tap_braze_sms.singer.removals_log import RemovalsLog
+
+if t.TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Records left out that are told one by one; then they are only counted.
+SHOWN = 5
 
 #: Numbers that are held back, at most, while more input is at hand: more than `max_removals` are then noticed before
 #: the first is asked for.
@@ -88,10 +94,17 @@ class RemovalSink(RecordSink):
         # Times that cannot be read are of no interest here.
         return record
 
+    @property
+    @override
+    def key_properties(self) -> Sequence[str]:
+        # None are needed here, so none is missed in a record.
+        return ()
+
     @override
     def process_record(self, record: dict[str, t.Any], context: dict[str, t.Any]) -> None:
-        name = self.config["phone_property"]
-        if name not in self.schema["properties"]:
+        name, properties = self.config["phone_property"], self.schema["properties"]
+        # That is no bad record, but a wrong setting: of no record of the stream the number would be found.
+        if properties and name not in properties and name not in record:
             msg = f"stream {self.stream_name} has no property {name}; phone_property names the one with the number"
             raise DataError(msg)
         self._braze.take(record.get(name), self.stream_name)
@@ -127,7 +140,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
 
     @functools.cached_property
     def _lookup(self) -> NumberLookup:
-        return NumberLookup(self.client, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, self.logger)
+        return NumberLookup(self.client, ResponseParser(INVALID_PHONE_NUMBERS).parse_usable_rows, self.logger)
 
     @functools.cached_property
     def _removal(self) -> NumberRemoval:
@@ -156,13 +169,13 @@ class TargetBrazeSMS(BrazePlugin, Target):
         if type(phone) is int:  # a column of numbers
             phone = str(phone)
         if not is_number(phone):
-            if not self.config["skip_bad_numbers"]:
-                msg = (
-                    f"record {self._count['records']} of the input, of stream {stream}, holds no phone number; "
-                    "correct it, or set skip_bad_numbers to leave such records out"
-                )
+            problem = f"record {self._count['records']} of the input, of stream {stream}, holds no phone number"
+            if not (self.config["skip_bad_records"] or self.config["skip_bad_numbers"]):
+                msg = f"{problem}; correct it, or set skip_bad_records to leave such records out"
                 raise DataError(msg)
             self._count["skipped"] += 1
+            if self._count["skipped"] <= SHOWN:
+                self.logger.warning("%s and is left out", problem)
             return
         if (number := normalize(phone)) not in self._met:
             if len(self._met) == self.config["max_removals"]:
@@ -272,15 +285,30 @@ class TargetBrazeSMS(BrazePlugin, Target):
 
     @override
     def _process_schema_message(self, message_dict: dict[str, t.Any]) -> None:
-        stream, mapped = message_dict["stream"], settings.mapped(self.config)
+        stream, mapped = message_dict["stream"], stream_maps.sources(self.config)
         # Unless `"__else__": null` leaves out what no map is of.
         passes = self.mapper.default_mapper_type is not RemoveRecordTransform
         if mapped and passes and not any(fnmatch.fnmatch(stream, name) for name in mapped):
             # Misspelled, it would have let every number through.
             msg = f"stream_maps: none is of stream {stream}; give it one: {{}} takes it as it is, null leaves it out"
             raise ConfigurationError(msg)
-        super()._process_schema_message(message_dict)
-        self._refuse_the_whole_list(stream, message_dict["schema"]["properties"].keys())
+        # Of all that a SCHEMA says, only the names of properties are used.
+        given = {
+            name: schema if isinstance(schema, dict) else {}
+            for name, schema in message_dict["schema"]["properties"].items()
+        }
+        message = {**message_dict, "schema": {**message_dict["schema"], "properties": given}, "key_properties": []}
+        try:
+            super()._process_schema_message(message)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            msg = f"the SCHEMA of stream {stream} cannot be mapped or flattened: {type(error).__name__}"
+            raise DataError(msg) from None
+        self._refuse_the_whole_list(stream, given.keys())
+        name = self.config["phone_property"]
+        for made in self.mapper.stream_maps[stream]:
+            if name in given and name not in made.transformed_schema["properties"]:
+                msg = f"stream {stream} has no property {name} after its stream map or flattening; leave it there"
+                raise ConfigurationError(msg)
 
     def _refuse_the_whole_list(self, stream: str, properties: t.AbstractSet[str]) -> None:
         """Refuse what looks like Braze's list itself, which would be handed back with all that is on it.

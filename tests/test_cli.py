@@ -428,10 +428,10 @@ def test_a_range_that_was_read_already_is_told(command, config):
 
 
 def test_a_stream_map_that_fails_on_every_record_is_told_in_one_line(command, config):
-    maps = {STREAM: {"phone": "sha256(config['salt'] + phone)"}}
+    maps = {STREAM: {"phone": "sha256({'a':'b'}['salt'] + phone)"}}
     run = command(NAME, config=config | {"stream_maps": maps})
     assert run.code == 78
-    assert run.errors == ["stream_maps: sha256(config[…] + phone) fails: KeyError"]
+    assert run.errors == ["stream_maps: sha256({…:…}[…] + phone) fails: KeyError"]
     assert "Traceback" not in run.log
 
 
@@ -715,6 +715,52 @@ def test_batch_files_hold_all_records(command, config, since, tmp_path, maps):
             counts[mark] = emitted
             assert sum(row[0] < mark for row in wanted) <= emitted
     assert len(counts) >= len(messages)
+
+
+@pytest.mark.parametrize("compression", [{"compression": "none"}, {}, {"compression": "gzip"}], ids=str)
+def test_batch_files_are_what_their_message_says(command, config, since, tmp_path, compression):
+    encoding = {"format": "jsonl", **compression}
+    batches = {"encoding": encoding, "storage": {"root": str(tmp_path / "batches")}, "batch_size": 100}
+    run = command(NAME, config=config | {"batch_config": batches})
+    assert run.code == 0, run.log
+    messages = run.of("BATCH")
+    assert [message["encoding"] for message in messages] == [encoding] * -(-len(since) // 100)
+    rows = []
+    for message in messages:
+        (file,) = (Path(url.removeprefix("file://")) for url in message["manifest"])
+        is_compressed = compression == {"compression": "gzip"}
+        assert (file.suffix == ".gz") is is_compressed
+        content = gzip.decompress(file.read_bytes()) if is_compressed else file.read_bytes()
+        rows += rows_of([json.loads(line) for line in content.splitlines()])
+    assert sorted(rows) == sorted(map(row_of, since))
+
+
+def batches_into(folder: Path) -> dict:
+    return {"batch_config": {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": str(folder)}}}
+
+
+@pytest.mark.parametrize("asked", [[], ["+15555550100"]], ids=["list", "lookups"])
+def test_batch_files_are_refused_where_a_version_is_activated(command, simulator, config, catalog, tmp_path, asked):
+    del config["end_date"]
+    config |= {"emit_activate_version_messages": True, "phone_numbers": asked} | batches_into(tmp_path / "batches")
+    stream = "phone_number_status" if asked else STREAM
+    if not asked:
+        entry_of(catalog)["replication_method"] = "FULL_TABLE"
+    run = command(NAME, config=config, **({} if asked else {"catalog": catalog}))
+    assert (run.code, run.out) == (78, b"")
+    (error,) = run.errors
+    assert error.startswith(f"batch_config: got one for {stream}, FULL_TABLE, together with emit_activate_version_")
+    assert error.endswith("takes one of the two")
+    assert simulator.requests == []
+    assert not (tmp_path / "batches").exists()
+
+
+def test_batch_files_are_written_where_no_version_is_activated(command, config, tmp_path):
+    del config["end_date"]
+    run = command(NAME, config=config | {"emit_activate_version_messages": True} | batches_into(tmp_path / "batches"))
+    assert run.code == 0, run.log
+    assert run.of("BATCH")
+    assert run.of("ACTIVATE_VERSION") == []
 
 
 def test_batch_files_do_not_mix_two_streams_of_one(command, simulator, config, tmp_path):

@@ -298,7 +298,7 @@ def test_every_try_failing_is_final_after_as_many_as_are_set(simulator, attempts
     assert str(raised.value) == (
         "this request: Braze had an error (502)"
         + (f", {attempts} times in a row" if attempts > 1 else "")
-        + "; nothing is lost: with its state, the next run goes on where this one stopped"
+        + "; nothing is lost: the next run goes on from the last STATE that was kept, or begins anew"
     )
     assert raised.value.__context__ is raised.value.__cause__ is None
     assert len(simulator.requests) == attempts
@@ -405,7 +405,7 @@ def slowly(simulator, entries) -> dict:
     [
         ("401", 77, "answered 401: it does not accept the API key"),
         ("400", 78, "answered 400: it does not accept the request"),
-        ("down", 75, "failed (ConnectionError), 2 times in a row; nothing is lost: with its state, the next run goes"),
+        ("down", 75, "failed (ConnectionError), 2 times in a row; nothing is lost: the next run goes on"),
     ],
 )
 def test_what_was_emitted_before_a_failure_stands_and_the_next_run_goes_on(

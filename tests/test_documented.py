@@ -39,12 +39,10 @@ def own_settings(name):
 
 def meltano_kind(name, schema):
     """Return the kind that Meltano has for a setting of this type."""
-    if "enum" in schema:
-        return "options"
     if name.endswith("_date"):
         return "date_iso8601"
     (kind,) = {*([schema["type"]] if isinstance(schema["type"], str) else schema["type"])} - {"null"}
-    # meltano.yml says why.
+    # Nor "options" where there is a choice: meltano.yml says why.
     return "string" if kind == "number" else kind
 
 
@@ -62,8 +60,6 @@ def test_meltano_knows_the_settings_of_the_code(name):
         }
         if prop.get("secret"):
             expected["sensitive"] = True
-        if "enum" in prop:
-            expected["options"] = [{"label": value, "value": value} for value in prop["enum"] if value]
         assert documented[setting] == expected
 
 

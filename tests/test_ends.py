@@ -64,7 +64,7 @@ def slowly(simulator, few) -> dict:
     return settings_for(simulator, few) | {"max_parallel_requests": 1}
 
 
-STOPPED = "stopped by {}; nothing is lost: with its state, the next run goes on where this one stopped"
+STOPPED = "stopped by {}; nothing is lost: the next run goes on from the last STATE that was kept, or begins anew"
 
 
 def read_lines(process: Process, count: int) -> bytes:

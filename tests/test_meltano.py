@@ -167,6 +167,30 @@ def test_numbers_are_hashed_as_the_security_page_says(project, braze):
     assert [value for (value,) in rows(project, "phone_hash")] == sorted(hashed)
 
 
+def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze):
+    """The map of SECURITY.md is of the list, the other of lookups; and an empty variable stands beside the URL."""
+    file = project.folder / "meltano.yml"
+    content = yaml.safe_load(file.read_text())
+    (map_,) = [
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", (ROOT / "SECURITY.md").read_text(), re.DOTALL)
+    ]
+    map_["stream_maps"]["phone_number_status"] = {"workspace": "'shop'"}
+    content["plugins"]["extractors"][0].setdefault("config", {}).update(map_)
+    file.write_text(yaml.safe_dump(content))
+    project.env(TAP_BRAZE_SMS_STREAM_MAP_CONFIG='{"salt": "made-up"}', TAP_BRAZE_SMS_INSTANCE="")
+    verified = [entry.phone for entry in braze.entries()[:30]]
+    (project.folder / "output" / "verified.csv").write_text("\n".join(["phone", *verified]))
+
+    project("run", "verified-to-braze")
+
+    assert {digits(phone) for post in braze.removal_posts for phone in post} == {digits(phone) for phone in verified}
+
+    project("run", "tap-braze-sms--full", "target-duckdb")
+
+    hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
+    assert [value for (value,) in rows(project, "phone_hash")] == sorted(hashed)
+
+
 def test_verified_numbers_are_handed_back_and_no_others(project, braze):
     looked_up, *verified = (entry.phone for entry in braze.entries()[:71])
     unknown = "+15005550006"

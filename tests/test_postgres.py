@@ -131,12 +131,13 @@ def test_a_full_read_can_delete_what_left_the_list(braze, warehouse, command, se
     assert warehouse.events() == events(braze)
 
 
-def test_batch_files_are_loaded_with_the_stream_map_applied(braze, warehouse, command, settings, tmp_path):
+@pytest.mark.parametrize("compression", [{"compression": "gzip"}, {"compression": "none"}, {}], ids=str)
+def test_batch_files_are_loaded_with_the_stream_map_applied(braze, warehouse, command, settings, tmp_path, compression):
     files = tmp_path / "batches"
     files.mkdir()
     batches = {
         "batch_config": {
-            "encoding": {"format": "jsonl", "compression": "gzip"},
+            "encoding": {"format": "jsonl"} | compression,
             "storage": {"root": files.as_uri(), "prefix": "braze-"},
         },
         "stream_maps": {TABLE: {"phone": "sha256(phone)"}},

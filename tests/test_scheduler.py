@@ -183,7 +183,8 @@ def schedule_in_rounds(moving: MovingList, size: int) -> tuple[WindowScheduler, 
 
 @pytest.mark.parametrize("days, records, most", [(70, 30_000, 8), (100, 40_000, 9), (200, 30_000, 7)])
 def test_little_time_passes_with_threads_that_find_nothing_to_do(days, records, most):
-    """The fewest possible are 4, 5 and 4; in the first ones there is no telling how much there is, the last proves the end."""
+    """The fewest possible are 4, 5 and 4; in the first ones there is no telling how much there
+    is, and the last proves the end."""
     moving = MovingList(1, records=records, days=days)
     scheduler, pool = schedule_in_rounds(moving, 16)
     assert sum(len(rows) for rows, _ in scheduler) == records

@@ -136,6 +136,35 @@ WRONG: list[tuple[dict, str]] = [
         {"batch_config": {"encoding": {"format": "jsonl"}, "storage": {"root": "."}, "batch_size": 0}},
         "batch_config: got 0 at position batch_size, takes a whole number from 1 up",
     ),
+    *(
+        (
+            {"batch_config": {"encoding": {"format": "jsonl"}, "storage": {"root": "."}} | wrong},
+            f"batch_config: got {expected}",
+        )
+        for wrong, expected in [
+            ({"encoding": {"format": "jsonl", "level": 9}}, "encoding.level, takes format, compression there"),
+            ({"storage": {"root": ".", "folder": "x"}}, "storage.folder, takes root, prefix, params there"),
+            ({"batch_rows": 5}, "batch_rows, takes encoding, storage, batch_size"),
+            ({"batch_size": None}, "nothing at position batch_size, takes a whole number from 1 up"),
+            ({"batch_size": "100"}, "'100' at position batch_size, takes a whole number from 1 up"),
+            ({"storage": {"root": "nowhere://a/b"}}, "'nowhere://a/b' as storage.root, which cannot be used: "),
+            ({"storage": {"root": ".", "params": 5}}, "'.' as storage.root, which cannot be used: "),
+        ]
+    ),
+    *(
+        (
+            {"flattening_enabled": True} | depth,
+            f"flattening_max_depth: got {got} with flattening_enabled, takes a whole number from 1 up",
+        )
+        for depth, got in [
+            ({}, "nothing"),
+            ({"flattening_max_depth": 0}, "0"),
+            ({"flattening_max_depth": -1}, "-1"),
+            ({"flattening_max_depth": -5}, "-5"),
+        ]
+    ),
+    ({"flattening_max_key_length": 0}, "flattening_max_key_length: got 0, takes a whole number from 1 up"),
+    ({"api_key": f'"{SECRET}"'}, f"api_key: {FOREIGN} the key alone"),
     ({"stream_map_config": SECRET}, "stream_map_config: got a value of type str, takes an object"),
     # Several at once are still one line.
     ({"page_size": 501, "end_date": "never"}, "page_size: got 501, takes a whole number from 2 to 500; end_date: got"),
@@ -194,6 +223,8 @@ def environment(**variables: object) -> dict[str, str]:
             "stream_map_config: got a value of type str, takes an object",
         ),
         ("end_date", "", f"end_date: got '', {A_DATE}"),
+        ("end_date", '""', f"end_date: got '', {A_DATE}"),
+        ("api_key", "'", f"api_key: {FOREIGN} the key alone"),
         ("instance", "US-06", f"instance: got both of instance and api_url, {ONE_OF_TWO}"),
     ],
 )
@@ -278,6 +309,97 @@ def test_a_folder_that_is_gone_is_told_in_one_line(command, simulator):
 def test_a_text_of_the_environment_means_what_its_setting_takes(text, kind, expected):
     found = parse_env_value(text, [kind, "null"])
     assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize("sign", ["'", '"'])
+def test_quotes_that_came_along_with_a_variable_do_not_matter(command, simulator, sign):
+    simulator.add(seeded(20, days=3))
+    config = config_for(simulator, start_date=_days_ago(5), page_size=100, emit_activate_version_messages="false")
+    config["stream_maps"] = "{}" if sign == '"' else '{"*": {}}'
+    variables = {name: f"{sign}{value}{sign}" for name, value in config.items()}
+    run = command("tap-braze-sms", "--config=ENV", env=environment(**variables))
+    assert run.code == 0, run.log
+    assert len(run.records) == 20
+    # The end of a list is looked for with as many as Braze gives.
+    assert 100 in {request.limit for request in simulator.requests}
+
+
+def test_of_two_values_in_quotes_the_quotes_are_not_taken_for_one_pair():
+    assert parse_env_value('"a","b"', ["array"]) == ['"a"', '"b"']
+
+
+@pytest.mark.parametrize("given", ["variable", "file"])
+def test_an_empty_instance_beside_a_url_is_none(command, simulator, given):
+    simulator.add(seeded(20, days=3))
+    config = config_for(simulator, start_date=_days_ago(5)) | {"instance": ""}
+    if given == "file":
+        run = command("tap-braze-sms", config=config)
+    else:
+        run = command("tap-braze-sms", "--config=ENV", env=environment(**config))
+    assert run.code == 0, run.log
+    assert len(run.records) == 20
+
+
+def test_an_empty_url_beside_an_instance_is_none():
+    tap = TapBrazeSMS(config={"api_key": "k", "instance": "US-06", "api_url": "", "start_date": "2026-03-01"})
+    assert url_of(tap.config) == "https://rest.iad-06.braze.com"
+
+
+# Logging, as the environment has it
+
+
+@pytest.mark.parametrize("level", ["trace", "TRACE", "5", "verbose", "silent", '"DEBUG"', "INFO ", "false", ""])
+@pytest.mark.parametrize("name", ["tap-braze-sms", "target-braze-sms"])
+def test_a_log_level_of_another_program_is_of_no_concern(command, name, level):
+    done = command.text(name, "--version", env={**environment(), "LOGLEVEL": level})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(name)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("level", ["trace", "20", '"DEBUG"'])
+def test_a_log_level_of_ours_that_is_none_is_told_in_one_line_and_ignored(command, simulator, level):
+    simulator.add(seeded(20, days=3))
+    env = environment(loglevel=level) | {"LOGLEVEL": "verbose"}
+    run = command("tap-braze-sms", config=config_for(simulator, start_date=_days_ago(5)), env=env)
+    assert run.code == 0, run.log
+    assert len(run.records) == 20
+    assert run.logged("WARNING") == [
+        f"TAP_BRAZE_SMS_LOGLEVEL: got {level!r}, takes one of DEBUG, INFO, WARNING, ERROR, CRITICAL; it is ignored"
+    ]
+
+
+def test_a_log_level_in_an_env_file_is_looked_at_too(command, simulator):
+    given = config_for(simulator, start_date=_days_ago(5), loglevel="trace")
+    lines = [f"TAP_BRAZE_SMS_{name.upper()}={value}\n" for name, value in given.items()]
+    (command.folder / ".env").write_text("".join(["LOGLEVEL=trace\n", *lines]))
+    run = command("tap-braze-sms", "--config=ENV", env=environment())
+    assert run.code == 0, run.log
+    (warning,) = run.logged("WARNING")
+    assert warning.startswith("TAP_BRAZE_SMS_LOGLEVEL: got 'trace', takes one of DEBUG, INFO")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "hello", "version: 1\nroot: 5\n", "version: 1\nhandlers: 5\n", "\xff\xfe", None]
+)
+def test_a_file_about_logging_that_is_none_is_told_in_one_line_and_ignored(command, simulator, tmp_path, content):
+    file = tmp_path if content is None else tmp_path / "logging.yaml"
+    if content is not None:
+        file.write_text(content, encoding="latin-1")
+    simulator.add(seeded(20, days=3))
+    env = environment() | {"SINGER_SDK_LOG_CONFIG": str(file)}
+    run = command("tap-braze-sms", config=config_for(simulator, start_date=_days_ago(5)), env=env)
+    assert run.code == 0, run.log
+    assert len(run.records) == 20
+    assert run.logged("WARNING") == [
+        f"SINGER_SDK_LOG_CONFIG: got {file}, which is no configuration of logging; it is ignored"
+    ]
+    assert "Traceback" not in run.log
+
+
+def test_an_empty_variable_about_logging_is_none(command):
+    done = command.text("tap-braze-sms", "--version", env={**environment(), "SINGER_SDK_LOG_CONFIG": ""})
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def at(text: str, phone: str = "+12005550001") -> Entry:

@@ -222,13 +222,112 @@ def test_bad_values_are_left_out_and_counted_if_a_setting_says_so(simulator, loa
     assert done.messages == [{"n": 4}]
 
 
+@pytest.mark.parametrize("setting", ["skip_bad_records", "skip_bad_numbers"])
+def test_the_first_five_that_are_left_out_are_told_by_position(simulator, load, setting):
+    bad = [None, "", "x", "0", {}, [], 1.5]
+    done = load(SCHEMA, *map(record, [*bad, "+12025550100"]), state({"n": 8}), **{setting: True})
+    assert (done.code, done.messages) == (0, [{"n": 8}]), done.log
+    assert simulator.removal_posts == [["+12025550100"]]
+    assert done.logged("WARNING") == [
+        f"record {position} of the input, of stream verified, holds no phone number and is left out"
+        for position in range(1, 6)
+    ]
+    assert "1 number, 0 repeated, 7 skipped" in done.log
+
+
+PHONE = {"phone": {"type": ["string", "null"]}}
+
+
+@pytest.mark.parametrize(
+    "schema, keys",
+    [
+        (PHONE | {"id": {"type": "integer"}}, ["id"]),
+        (PHONE, ["phone"]),
+        (PHONE, ["nowhere"]),
+        (PHONE, "phone"),
+        (PHONE, 5),
+        (PHONE, None),
+        ({"phone": None}, []),
+        ({"phone": {"type": "nonsense"}}, []),
+        ({"phone": {"$ref": "#/definitions/gone"}}, []),
+        ({"phone": {"type": "integer"}, "at": {"type": "string", "format": "date-time"}}, ["at"]),
+        ({"id": {"type": "integer"}}, ["id"]),
+        ({}, []),
+    ],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"flattening_enabled": True, "flattening_max_depth": 1}, {"stream_maps": {"verified": {"made": "'here'"}}}],
+    ids=["", "flattened", "mapped"],
+)
+def test_of_a_stream_only_the_number_is_used(simulator, load, schema, keys, settings):
+    message = SCHEMA | {"schema": {"properties": schema}, "key_properties": keys}
+    sent = record("+12025550100") | {"record": {"phone": "+12025550100", "at": "never", "other": {"deep": [1]}}}
+    done = load(message, sent, state({"n": 1}), message, record("+12025550101"), state({"n": 2}), **settings)
+    assert (done.code, done.messages) == (0, [{"n": 2}]), done.log
+    assert simulator.removal_posts == [["+12025550100", "+12025550101"]]
+    assert done.logged("WARNING") == []
+
+
+@pytest.mark.parametrize("keys", [[], ["phone"], ["id"]])
+def test_an_absent_number_is_a_bad_one_at_its_position(simulator, load, keys):
+    schema = SCHEMA | {"schema": {"properties": PHONE | {"id": {}}}, "key_properties": keys}
+    absent = record(None) | {"record": {"name": "Ann"}}
+    done = load(schema, record("+12025550100"), absent, state({"n": 2}))
+    assert (done.code, done.messages) == (65, [])
+    (error,) = done.errors
+    assert error.startswith("record 2 of the input, of stream verified, holds no phone number")
+    done = load(schema, record("+12025550100"), absent, state({"n": 2}), skip_bad_records=True)
+    assert (done.code, done.messages) == (0, [{"n": 2}]), done.log
+    assert simulator.removal_posts == [["+12025550100"]]
+    assert "1 skipped" in done.log
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stream_maps": {"verified": {"phone": None}}},
+        {"stream_maps": {"verified": {"__else__": None, "number": "phone"}}},
+        {"flattening_enabled": True, "flattening_max_depth": 1, "flattening_max_key_length": 3},
+    ],
+)
+def test_a_number_that_a_map_takes_away_stops_the_run_before_any_request(simulator, load, settings):
+    done = load(SCHEMA, record("+12025550100"), state({"n": 1}), **settings)
+    assert (done.code, done.messages) == (78, [])
+    assert done.errors == ["stream verified has no property phone after its stream map or flattening; leave it there"]
+    assert not simulator.requests
+
+
+@pytest.mark.parametrize("rows", [0, -1])
+def test_a_batch_of_no_rows_is_refused(simulator, load, rows):
+    done = load(SCHEMA, record("+12025550100"), batch_size_rows=rows)
+    assert (done.code, done.messages) == (78, [])
+    assert done.errors == [f"batch_size_rows: got {rows}, takes a whole number from 1 up"]
+    assert not simulator.requests
+
+
+@pytest.mark.parametrize("value", [{}, None, [], "here", 0, {"é": "\u2028"}, {"bookmarks": {"a": {"at": 10**22}}}])
+def test_a_state_is_passed_on_as_it_was_given_whatever_it_is(simulator, load, value):
+    done = load(state(value), SCHEMA, record("+12025550100"), state(value), state(value))
+    assert (done.code, done.messages) == (0, [value, value]), done.log
+    # In an order of messages of its own.
+    assert load(state({"n": 1}), SCHEMA, state(value)).messages == [{"n": 1}, value]
+
+
+def test_a_state_is_never_passed_on_before_what_lies_before_it(simulator, load):
+    simulator.behaviour.fail_next = ["400"]
+    done = load(SCHEMA, state({"n": 0}), record("+12025550100"), state({}), state({"n": 1}), state({"n": 1}))
+    assert (done.code, done.messages) == (78, [{"n": 0}])
+
+
 def test_another_property_can_hold_the_number(simulator, load):
     schema = SCHEMA | {"schema": {"properties": {"mobile": {"type": "string"}}}}
     assert load(schema, record("+12025550100", field="mobile"), phone_property="mobile").code == 0
     assert simulator.removal_posts == [["+12025550100"]]
-    done = load(schema, record("+12025550100", field="mobile"))
-    assert done.code == 65
-    assert "stream verified has no property phone" in done.log
+    for settings in ({}, {"skip_bad_records": True}):
+        done = load(schema, record("+12025550100", field="mobile"), **settings)
+        assert done.code == 65
+        assert "stream verified has no property phone" in done.log
 
 
 OTHER = SCHEMA | {"stream": "other"}
@@ -453,6 +552,8 @@ class TestStandard(
 ):
     """The SDK's tests of targets, with `id` for the number, in a dry run: of messages alone, not of removals."""
 
+    # A key is used as little as any other property; an absent number is a bad one.
+    test_target_record_missing_key_property = None
     # Streams without that property are refused here, on purpose.
     test_target_camelcase = None
     test_target_camelcase_complex_schema = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import typing as t
 from pathlib import Path
 
+from tap_braze_sms import encodings
 from tap_braze_sms.reading.errors import UnusableInputError
 
 if t.TYPE_CHECKING:
@@ -75,9 +77,11 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
         yield f"phone_numbers: entry {index + 1}", text
     if path := config.get("phone_numbers_file"):
         try:
-            with Path(path).open(encoding="utf-8-sig", newline="") as file:
-                yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
-        except (OSError, UnicodeError, csv.Error) as error:
+            content = Path(path).read_bytes()
+            # Whatever else a file holds, such as names in an encoding of Windows, is not used.
+            file = io.StringIO(content.decode(encodings.detect(content), "replace"), newline="")
+            yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
+        except (OSError, csv.Error) as error:
             problem = f"got {path!r}, which cannot be read: {error}; takes a file of numbers, one a line"
             msg = f"phone_numbers_file: {problem}"
             raise UnusableInputError(msg) from None

@@ -16,7 +16,8 @@ if t.TYPE_CHECKING:
 POLL_SECONDS = 0.1
 
 #: What to know after a run that ended early.
-RESUME_HINT = "nothing is lost: with its state, the next run goes on where this one stopped"
+#: That a STATE was emitted is all that is known here: whether it is kept, the loader and the runner decide.
+RESUME_HINT = "nothing is lost: the next run goes on from the last STATE that was kept, or begins anew"
 
 #: Added to a signal's number, by the shell's convention, in the exit status of what it ended.
 SIGNALED = 128

@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import os
-import re
 import sys
 import traceback
 import typing as t
@@ -30,10 +29,7 @@ from typing_extensions import override
 
 from tap_braze_sms.concurrency.cancellation import RESUME_HINT, Cancelled
 from tap_braze_sms.reading.errors import Kind, ReadingError
-from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact
-
-# Of an expression: text, which can be a salt, and what can be a phone number.
-_LITERAL = re.compile(r"""(['"]).*?\1|\d{5,}""", re.DOTALL)
+from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact, redact_expression
 
 #: Exit statuses as sysexits.h has them. Those of a run that a signal ended are 128 and the signal's number.
 _STATUSES = {Kind.SETTING: 78, Kind.ACCESS: 77, Kind.PASSING: 75, Kind.DATA: 65, Kind.OTHER: 1}
@@ -101,8 +97,12 @@ def _mapped_by(error: Exception) -> str:
     # The SDK's mapper names it only in errors of its own, not in those of what an expression calls.
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if frame.f_globals.get("__name__") == mapper.__name__ and "expr" in frame.f_locals:
-            return _LITERAL.sub("…", str(frame.f_locals["expr"]))
+            return redact_expression(str(frame.f_locals["expr"]))
     return ""
+
+
+#: What a file may hold of which more is known than that it is a JSON object.
+_TAKES = {"state": " ({} for none; of several STATEs, one a line, the last one)"}
 
 
 def read_object(option: str, path: str) -> dict[str, t.Any]:
@@ -112,17 +112,25 @@ def read_object(option: str, path: str) -> dict[str, t.Any]:
         ConfigurationError: there is none.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        # Bytes: so the encoding is found out, and the marks that editors put before it are passed over.
+        content = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
     except OSError as error:
         problem = error.strerror
-    except ValueError as error:
+    except UnicodeError:
+        problem = "it is not JSON in UTF-8, nor in another encoding of Unicode"
+    except (ValueError, RecursionError) as error:
         problem = f"it is not JSON: {error}"
     else:
         if isinstance(content, dict):
             return content
         problem = "it is no object"
     msg = f"--{option}: got {path}, which cannot be read: {problem}; takes a file with a JSON object"
-    raise ConfigurationError(msg)
+    raise ConfigurationError(msg + _TAKES.get(option, ""))
+
+
+def _refuse_constant(name: str) -> t.NoReturn:
+    msg = f"{name} is none of its values"
+    raise ValueError(msg)
 
 
 class ObjectFile(click.File):
@@ -137,7 +145,47 @@ class ObjectFile(click.File):
             # The SDK would look for the maps of a stream by the one name and keep them by the other.
             if all(entry.schema.properties and entry.stream in {None, entry.tap_stream_id} for entry in entries):
                 return io.StringIO(json.dumps(content))
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, ValueError):
             pass
         msg = f"--catalog: got {value}, which is no Singer catalog; takes what --discover writes"
         raise ConfigurationError(msg)
+
+
+class InputFile(click.File):
+    """A file of Singer messages, opened as bytes: their encoding is found out by the reader."""
+
+    def __init__(self) -> None:
+        super().__init__("rb")
+
+    @override
+    def convert(self, value: t.Any, param: click.Parameter | None, ctx: click.Context | None) -> t.Any:
+        if value == "-":
+            return None  # the reader's own
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            problem = error.message.rpartition(": ")[2]
+        msg = f"--input: got {value}, which cannot be read: {problem}; takes a file of Singer messages, one a line"
+        raise ConfigurationError(msg)
+
+
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "WARN", "FATAL", "NOTSET")
+
+
+def drop_unknown_log_levels(prefix: str) -> list[str]:
+    """Take log levels that are none out of the environment, where the SDK would fail with them.
+
+    Args:
+        prefix: Of this plugin's own variables. `LOGLEVEL` alone often belongs to something else in the container.
+
+    Returns:
+        What to say about the variables of its own.
+    """
+    said = []
+    for name in (f"{prefix}LOGLEVEL", "LOGLEVEL"):
+        level = os.environ.get(name, "")
+        if level and level.upper() not in _LOG_LEVELS:
+            del os.environ[name]
+            if prefix in name:
+                said.append(f"{name}: got {level!r}, takes one of {', '.join(_LOG_LEVELS[:5])}; it is ignored")
+    return said

@@ -7,26 +7,34 @@ public place for it; `tests/test_sdk_contract.py` pins each.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import threading
 import typing as t
 
 from dotenv import find_dotenv, load_dotenv
 from singer_sdk import Tap
+from singer_sdk.cli import plugin_cli
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.plugin_base import PluginBase
+from singer_sdk.singerlib import Catalog, CatalogEntry, Schema
 from typing_extensions import override
 
 from tap_braze_sms import settings
 from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.concurrency.cancellation import Cancelled, CancelToken
-from tap_braze_sms.singer.cli import ObjectFile, PlainCommand, read_object
+from tap_braze_sms.singer import catalogs, stream_maps
+from tap_braze_sms.singer.cli import InputFile, ObjectFile, PlainCommand, drop_unknown_log_levels, read_object
 from tap_braze_sms.singer.writer import BufferedWriter
 
 if t.TYPE_CHECKING:
     from types import FrameType
 
     import click
+    from singer_sdk import Stream
+
+#: The variable of the SDK's that names a file about logging.
+LOG_CONFIG = "SINGER_SDK_LOG_CONFIG"
 
 #: Seconds after a signal when the process ends whatever it is doing.
 LAST_RESORT = 4.5
@@ -60,10 +68,12 @@ class BrazePlugin(PluginBase):
         try:
             found = find_dotenv(usecwd=True) or os.devnull
             load_dotenv(found, override=True)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             msg = f"{found or 'the folder that this was started in'}: {problem}"
             raise ConfigurationError(msg) from None
+        for line in drop_unknown_log_levels(self._env_var_prefix):
+            self.logger.warning(line)
         # Not by the SDK's own, which takes a mistyped true for false and does not say what it could not read.
         return {
             name: settings.parse_env_value(os.environ[variable], setting["type"])
@@ -104,6 +114,27 @@ class BrazePlugin(PluginBase):
                 given.config |= read_object("config", path)
         return given
 
+    @plugin_cli
+    def cli(cls) -> click.Command:  # noqa: N805 (a class's, by the decorator)
+        """The command, whatever the environment says of logging."""
+        said = drop_unknown_log_levels(cls._env_var_prefix)
+        file = os.environ.get(LOG_CONFIG)
+        if file == "":
+            del os.environ[LOG_CONFIG]
+        try:
+            command = super().cli
+        except Exception:
+            if not file:
+                raise
+            said.append(f"{LOG_CONFIG}: got {file}, which is no configuration of logging; it is ignored")
+            # Whatever of it was done already.
+            logging.getLogger().handlers.clear()
+            del os.environ[LOG_CONFIG]
+            command = super().cli
+        for line in said:
+            cls.logger.warning(line)
+        return command
+
     @classmethod
     @override
     def get_singer_command(cls) -> click.Command:
@@ -111,6 +142,8 @@ class BrazePlugin(PluginBase):
         for param in command.params:
             if param.name in {"catalog", "state"}:
                 param.type = ObjectFile()
+            if param.name == "file_input":
+                param.type = InputFile()
         # The SDK has no place for a command of another class, and this one differs in methods alone.
         command.__class__ = PlainCommand
         return command
@@ -121,5 +154,70 @@ class BrazeTap(BrazePlugin, Tap):
 
     message_writer: BufferedWriter
 
-    def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
-        super().__init__(message_writer=BufferedWriter(self.cancel_token), **kwargs)
+    def __init__(self, *, catalog: t.Any = None, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
+        #: What a stream finds in its catalog that someone should know.
+        self.catalog_notes: dict[tuple[str, str], str] = {}
+        if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
+            catalog = catalogs.normalize(catalog, self.catalog_notes)
+        super().__init__(message_writer=BufferedWriter(self.cancel_token), catalog=catalog, **kwargs)
+
+    @property
+    @override
+    def catalog(self) -> Catalog:
+        # What the SDK makes stream maps for: those of a stream that is not selected do nothing.
+        return Catalog({name: catalog_entry(stream) for name, stream in self._selected.items()})
+
+    @property
+    def _selected(self) -> dict[str, Stream]:
+        return {name: stream for name, stream in self.streams.items() if stream.selected}
+
+    @override
+    def setup_mapper(self) -> None:
+        stream_maps.check_sources(self.config, self.streams)
+        for name, stream in self._selected.items():
+            for line in stream_maps.check_definitions(self.config, name, stream.primary_keys):
+                self.logger.warning("stream_maps: %s", line)
+        try:
+            super().setup_mapper()
+        except AttributeError as error:
+            if "faker" not in str(error):
+                raise
+            # So faker tells of a locale that it has not.
+            msg = f"faker_config: {error}"
+            raise ConfigurationError(msg) from None
+        stream_maps.check_results(self.config, self._selected.values())
+        self._check_streams()
+
+    def _check_streams(self) -> None:
+        """Find what else a run would fail with, or do harm by, once it is under way."""
+        if unknown := sorted(map(str, (self.input_catalog or {}).keys() - self.streams.keys())):
+            self.logger.warning("The catalog has streams that this tap has not: %s", ", ".join(unknown))
+        for (name, _), note in self.catalog_notes.items():
+            if name in self._selected:
+                self.logger.warning("Catalog of %s: %s", name, note)
+        if not self._selected:
+            self.logger.warning("No stream is selected, so nothing is read")
+        for name, stream in self._selected.items():
+            if not (batches := stream.get_batch_config(self.config)):
+                continue
+            if stream.emit_activate_version_messages and stream.replication_method == "FULL_TABLE":
+                msg = (
+                    f"batch_config: got one for {name}, FULL_TABLE, together with emit_activate_version_messages, on "
+                    "which loaders take every row of BATCH files away; takes one of the two"
+                )
+                raise ConfigurationError(msg)
+            try:
+                batches.storage.get_url(name)
+            except (ImportError, OSError, TypeError, ValueError) as error:
+                msg = f"batch_config: got {batches.storage.root!r} as storage.root, which cannot be used: {error}"
+                raise ConfigurationError(msg) from None
+
+
+def catalog_entry(stream: Stream) -> CatalogEntry:
+    """Return a stream as its catalog, followed, leaves it."""
+    return CatalogEntry(
+        tap_stream_id=stream.name,
+        metadata=stream.metadata,
+        schema=Schema.from_dict(stream.effective_schema),
+        key_properties=stream.primary_keys,
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import re
+import sys
 import traceback
 import typing as t
 
@@ -21,8 +23,12 @@ from singer_sdk.exceptions import (
 from singer_sdk.io_base import SingerMessageType, SingerReader
 from typing_extensions import override
 
+from tap_braze_sms import encodings
 from tap_braze_sms.reading.errors import ReadingError, UnusableInputError
 from tap_braze_sms.singer.writer import LoaderGoneError
+
+if t.TYPE_CHECKING:
+    from collections.abc import Generator
 
 #: Ends of a run that need no traceback: their message says what to do.
 EXPECTED_ERRORS = (SingerSDKError, InvalidInputLine, ReadingError, LoaderGoneError, ImportError)
@@ -32,6 +38,12 @@ _SAFE_ERRORS = (ConfigurationError, DiscoveryError, MappingError, UnusableInputE
 
 # What a message can quote of a record: text in quotes, and words with digits.
 _QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
+
+# Of an expression: text, which can be a salt, and what can be a phone number.
+_LITERAL = re.compile(r"""(['"]).*?\1|\d{5,}""", re.DOTALL)
+
+# What the decoder made of bytes that are no text.
+_ESCAPED = re.compile("[\ud800-\udfff]")
 
 _MESSAGE_TYPES = tuple(SingerMessageType)
 
@@ -51,6 +63,11 @@ def redact(error: BaseException) -> BaseException:
     return shown.with_traceback(error.__traceback__)
 
 
+def redact_expression(expression: str) -> str:
+    """Return an expression of a stream map without its literals."""
+    return _LITERAL.sub("…", expression)
+
+
 class RedactingFilter(logging.Filter):
     """Cuts out of libraries' lines what can hold a number: queries, headers, what a stream map's filter gives."""
 
@@ -67,6 +84,23 @@ for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retr
     logging.getLogger(_name).addFilter(RedactingFilter())
 
 
+def _problem(message: dict[str, t.Any], line: str) -> str | None:
+    """Return why the SDK would fail with a bare KeyError, or worse, on a message."""
+    kind, schema = message.get("type"), message.get("schema")
+    if kind not in _MESSAGE_TYPES:
+        return "is no Singer message"
+    if kind == SingerMessageType.SCHEMA:
+        if not isinstance(message.get("stream"), str):
+            return "is a SCHEMA without the name of a stream"
+        if not (isinstance(schema, dict) and isinstance(schema.get("properties"), dict)):
+            return "is a SCHEMA without properties"
+    if kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict):
+        return "is a RECORD without record"
+    if kind == SingerMessageType.STATE and not line.isascii() and _ESCAPED.search(line):
+        return "is a STATE that is not in UTF-8"
+    return None
+
+
 class RedactingReader(SingerReader):
     """Reads messages; its errors count lines instead of quoting them."""
 
@@ -77,29 +111,51 @@ class RedactingReader(SingerReader):
         self._streams: list[object] = []
 
     @override
+    def process_lines(
+        self, file_input: t.IO[t.Any] | None, callbacks: dict[str, t.Callable[[dict[str, t.Any]], None]]
+    ) -> t.Counter[str]:
+        # Of the text that Python makes of the standard input, the locale decides what its bytes mean.
+        source = file_input or getattr(sys.stdin, "buffer", sys.stdin)
+        if source is None:
+            msg = "the standard input is closed"
+            raise InvalidInputLine(msg)
+        with contextlib.closing(self._lines(source)) as lines:
+            return super().process_lines(t.cast("t.IO[str]", lines), callbacks)
+
+    def _lines(self, source: t.IO[t.Any]) -> Generator[str]:
+        """Yield the lines that are not empty, whatever their encoding and their ends."""
+        with contextlib.ExitStack() as stack:
+            encoding = ""
+            if isinstance(source, io.BufferedReader):
+                encoding = encodings.detect(source.peek())
+                # What is not text is of no concern in a property that is not used.
+                source = io.TextIOWrapper(source, encoding=encoding, errors="surrogateescape")
+                stack.callback(source.detach)  # whoever opened it closes it
+            try:
+                for line in source:
+                    self._line += 1
+                    if not line.isspace():
+                        # Each of several files has a mark of its own.
+                        yield line.removeprefix("\ufeff")
+            except UnicodeError:
+                msg = f"line {self._line + 1} of the input is not the {encoding} that its beginning says"
+                raise InvalidInputLine(msg) from None
+
+    @override
     def deserialize_json(self, line: str) -> dict[str, t.Any]:
-        self._line += 1
         message: dict[str, t.Any] = {}
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             message = dict(**json.loads(line))
-        kind, stream, schema = (message.get(name) for name in ("type", "stream", "schema"))
-        problem = None if kind in _MESSAGE_TYPES else "is no Singer message"
-        # Where these are not so, the SDK would fail with a bare KeyError or worse.
+        kind, stream = message.get("type"), message.get("stream")
         if kind == SingerMessageType.SCHEMA:
             self._streams.append(stream)
-            if not isinstance(stream, str):
-                problem = "is a SCHEMA without the name of a stream"
-            elif not (isinstance(schema, dict) and isinstance(schema.get("properties"), dict)):
-                problem = "is a SCHEMA without properties"
-        elif kind == SingerMessageType.RECORD and not isinstance(message.get("record"), dict):
-            problem = "is a RECORD without record"
-        elif kind in _MESSAGE_TYPES and kind != SingerMessageType.STATE and stream not in self._streams:
-            msg = f"line {self._line} of the input is {kind} before the SCHEMA of its stream"
-            raise RecordsWithoutSchemaException(msg)
-        elif kind == SingerMessageType.BATCH:
-            msg = f"stream {stream} comes as BATCH files, which this target does not read: turn batch_config off"
-            raise DataError(msg)
-        if problem:
+        if problem := _problem(message, line):
             msg = f"line {self._line} of the input {problem}"
             raise InvalidInputLine(msg)
+        if kind != SingerMessageType.STATE and stream not in self._streams:
+            msg = f"line {self._line} of the input is {kind} before the SCHEMA of its stream"
+            raise RecordsWithoutSchemaException(msg)
+        if kind == SingerMessageType.BATCH:
+            msg = f"stream {stream} comes as BATCH files, which this target does not read: turn batch_config off"
+            raise DataError(msg)
         return message
