@@ -10,17 +10,21 @@ import typing as t
 BY_TIME = ("time", "second")
 COARSE = ("minute", "hour", "day")
 UNORDERED = ("ascending", "number", "random")
+#: Those in which it is chance that decides about some neighbours.
+BY_CHANCE = (*COARSE, "number", "random")
 
 #: How a list may change between two answers.
 KINDS = ("remove", "arrive", "insert", "shuffle")
 
 #: Faults that a request may meet, and most of them in succession: then it comes through, so that no run has to fail.
 FAULTS = ("timeout", "reset", "500", "503", "202", "429", "spoilt")
+#: Those that leave the client without an answer: it cannot know whether Braze counted them.
 MOST_FAULTS = 4
+UNANSWERED = ("timeout", "reset")
 
 #: Entries of an answer that show how a list is sorted, and of the shortest answer of a Braze that cuts them: with fewer,
 #: it would have to be an end that is no end.
-SHOWS_ORDER, LEAST_ANSWER = 8, 6
+SHOWS_ORDER, LEAST_ANSWER = 10, 6
 
 Value = t.TypeVar("Value")
 
@@ -121,8 +125,8 @@ class _Draw:
         elif rng.random() < 0.25:
             delay = rng.choice([0.4, 90.0, 10_800.0])
         # Two entries that happen to descend show no order.
-        sizes: list[int] = [2, 3, 5, 8] if order in BY_TIME and not delay else [SHOWS_ORDER]
-        page_size = rng.choice([*sizes, 10, 20, 50])
+        sizes: list[int] = [2, 3, 5, 8] if order in BY_TIME and not delay else []
+        page_size = rng.choice([*sizes, SHOWS_ORDER, 20, 50])
         largest = page_size * rng.choice([1, 1, 2, 4])
         records = rng.choice([rng.randrange(6), int(page_size * rng.uniform(0.5, 30)), int(page_size * 4)])
         cap, spread = None, 0.0
@@ -134,8 +138,9 @@ class _Draw:
             seed=self._seed,
             records=min(records, 400),
             days=days,
-            instants=some(0.4, [1, 2, 5, 20, 100], None),
-            burst=some(0.3, [0.5, 0.9], 0.0),
+            # Of a few instants, or of a burst and what is not of it, chance would show some order where there is none.
+            instants=some(0.4, [100] if order in BY_CHANCE else [1, 2, 5, 20, 100], None),
+            burst=some(0.3, [0.0] if order in BY_CHANCE else [0.5, 0.9], 0.0),
             order=order,
             delay=delay,
             shows_seconds=some(0.15, [True], default=False),

@@ -229,7 +229,7 @@ class Trial:
             "reached less than before": self._reached != sorted(self._reached),
             "invented": not self.world.ever.keys() >= set(keys),
             "outside the range": not all(since <= moment < until for moment in moments),
-            "more requests an hour than its share": max(self.world.of_hour.values(), default=0) > most_an_hour,
+            "more requests an hour than its share": max(self.world.answered_of_hour.values(), default=0) > most_an_hour,
         }
         return next((what for what, is_so in broken.items() if is_so), "")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 
 from simulation.pool import EPOCH
-from simulation.scenario import FAULTS, MOST_FAULTS
+from simulation.scenario import FAULTS, MOST_FAULTS, UNANSWERED
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.reading import timestamps
 
@@ -39,8 +39,8 @@ LEFT_FOR_ARRIVALS = 0.2
 #: Changes after which a list comes to rest, so that every reading can end.
 MOST_CHANGES = 500
 
-#: Seconds of an hour, for which Braze counts requests, and that a request takes which nothing answers.
-HOUR, NEVER = 3_600, 1e9
+#: Seconds for which Braze counts requests.
+HOUR = 3_600
 
 
 def identify(row: Row) -> Hashable:
@@ -88,9 +88,10 @@ class World:
         self.ever: dict[Hashable, Row] = {}
         self.requests = 0
         self.changes = 0
-        #: Requests in flight, and requests of each hour, as Braze counts them.
+        #: Requests in flight, and requests of each hour, as Braze counts them, and those of them that were answered.
         self.in_flight = 0
         self.of_hour: Counter[int] = Counter()
+        self.answered_of_hour: Counter[int] = Counter()
         #: How many in a request's succession met a fault.
         self._faults: Counter[Hashable] = Counter()
         self._note = note
@@ -201,6 +202,7 @@ class World:
         """
         self.requests += 1
         reply = self._fault(tuple(params.values()), now) or self._list_rows(params, now)
+        self.answered_of_hour[int((EPOCH + now) // HOUR)] += reply.fault not in UNANSWERED
         if self._note:
             what = f"{len(reply.rows)} rows" if reply.status == 200 and not reply.fault else reply.fault or reply.status
             self._note(

@@ -219,8 +219,9 @@ class Tie:
         size = self._size
         # Pass by pass more overlap, so that a list that moves fast still links up.
         overlap = min(2 << self.passes, (size - self.fits * (end - first)) // 2)
-        start = max(0, first - overlap)
-        offsets = {*range(start, max(1, end), max(1, size - overlap))}
+        # What is only looked for could lie at the very end of the list, which a page shows that reaches beyond it.
+        start = max(0, first - overlap) if first < end else first
+        offsets = {start, *range(start, max(1, end), max(1, size - overlap))}
         if self._tail > start + 1:
             # Were it cut short, so would the next one be: it has to reach further all the same.
             offsets.add(self._tail - min(overlap, (self._tail - start) // 2))
@@ -230,4 +231,6 @@ class Tie:
     def fits(self) -> bool:
         """Whether the instant may well lie strictly inside one page, which alone is to prove it then."""
         first, end = self._stretch
-        return end - first <= self._size - max(2, self._size // 10)
+        # No more than an answer was seen to hold: the first that asks for more shows whether more come.
+        size = min(self._size, self._answer_size.largest)
+        return end - first <= size - max(2, size // 10)
