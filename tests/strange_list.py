@@ -129,7 +129,9 @@ class StrangeList:
         if self.order == "ascending":
             return since, mark
         # As texts are ordered, so that two spellings of a number stand far apart.
-        return (int(row[1].lstrip("+")) - 10**15 * row[1].startswith("+"), mark) if self.order == "number" else (mark, 0)
+        return (
+            (int(row[1].lstrip("+")) - 10**15 * row[1].startswith("+"), mark) if self.order == "number" else (mark, 0)
+        )
 
     def _again(self, entry: Entry) -> Entry:
         row = entry.row

@@ -1,7 +1,7 @@
 """The end of a list: where it is, and what proves it.
 
 A short answer is the end only of a list that is in one place and in answers that hold all they were asked for. So an
-end is believed when a request that begins among the last records brings nothing behind them, in an answer that is
+end is believed when a request that begins among the last records brings nothing behind them, in an answer that is far
 shorter than others were. That the next position holds nothing is no proof: as numbers leave, all behind them moves up.
 """
 
@@ -50,12 +50,23 @@ class ListEnd:
         #: How many of the last records the next request begins before.
         self._back = 0
 
-    def next_request(self, limit: int) -> PageRequest | None:
-        """Return the request that shows whether anything stands behind the last record; None: it is known, or asked."""
+    def next_request(self, limit: int, under_way: Iterable[PageRequest]) -> PageRequest | None:
+        """Return the request that shows whether anything stands behind the last record; None: it is known, or asked.
+
+        Args:
+            limit: Records to ask for.
+            under_way: Requests that are not answered yet.
+        """
         if self.proven or self._is_pending or self.deepest is None:
             return None
+        if any(
+            asked.offset < self.deepest.offset + self.deepest.count < asked.offset + asked.expected
+            for asked in under_way
+        ):
+            return None  # it will show more
         self._is_pending = True
-        self._back = self._back or OVERLAP
+        # Few enough for an answer that holds them and no more to prove that there are no more.
+        self._back = self._back or max(1, min(OVERLAP, self._answer_size.surely - 1))
         reached = self.deepest.offset + self.deepest.count
         # From the top again only if nothing else is left of the list.
         least = int(self._back < 2 * max(reached, OVERLAP))
@@ -83,11 +94,11 @@ class ListEnd:
         last = self._identify(page.last) if page.last else None
         reached = 0 if self.deepest is None else self.deepest.offset + self.deepest.count
         is_last = last == self._last and page.offset < reached
-        # Once the end is known, all that is asked for begins inside what is held.
-        begins_inside = is_last or self.proven or (request.is_for_end and self._brings_nothing(page, held))
         if (
-            (begins_inside and self._is_short(page))
-            or (is_last and self.proven and self._is_shorter_than_asked(page))
+            (is_last and self.proven and self._is_shorter_than_asked(page))
+            # Once the end is known, all that is asked for begins inside what is held.
+            or ((self.proven or (is_last and self._differs_in_length(page))) and self._is_short(page))
+            or (request.is_for_end and self._is_surely_short(page) and self._brings_nothing(page, held))
             or page.offset + page.count < FEWEST
         ):
             # Of a full one, records of its last instant may have changed places with those behind it since.
@@ -109,9 +120,19 @@ class ListEnd:
 
     def _is_short(self, page: Page) -> bool:
         """Whether Braze is known to return more in one answer."""
-        # Where answers are cut, one that is nearly as long as others may be, too.
-        usual = self._answer_size.largest // (2 if self._answer_size.is_cut else 1)
+        # Where answers may be cut, one that is nearly as long as others may be, too; where an end was reached without
+        # a sign of it, none is.
+        is_even = self._answer_size.is_steady or (self.proven and not self._answer_size.is_cut)
+        usual = self._answer_size.largest // (1 if is_even else 2)
         return page.count < min(page.limit, max(FEWEST, usual))
+
+    def _is_surely_short(self, page: Page) -> bool:
+        """Whether no answer was ever cut that short: one that repeats what is known has nothing else to show."""
+        return page.count < min(page.limit, self._answer_size.surely)
+
+    def _differs_in_length(self, page: Page) -> bool:
+        """Whether a page begins elsewhere than the one that ended as it does: asked again, an answer is cut alike."""
+        return self.deepest is not None and page.count != self.deepest.count
 
     def _ended(self, page: Page) -> Page:
         self.proven = True

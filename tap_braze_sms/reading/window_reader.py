@@ -77,7 +77,7 @@ class WindowReader:
         self.window = window
         #: ``start_date`` and ``end_date`` to ask with.
         self.dates = window.dates(assume_end_inclusive=assume_end_inclusive, reach_back=reach_back)
-        self.pending = 0
+        self._under_way: list[PageRequest] = []
         #: Whether every wanted instant is proven.
         self.done = False
         #: Set by whoever asks when a request failed for good; the caller raises it once
@@ -97,6 +97,11 @@ class WindowReader:
         self._pages: list[Page] = []
         self._end = ListEnd(window, identify, self._answer_size)
         self._repairs = Repairs(window, identify, self._answer_size, self._limit)
+
+    @property
+    def pending(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self._under_way)
 
     @property
     def held(self) -> int:
@@ -153,9 +158,9 @@ class WindowReader:
         else:
             request = self._planner.next_page(is_idle=not self.pending)
         if request is None and not speculative and self._planner.sees_end and not self._reaches_since():
-            request = self._end.next_request(self._limit)
+            request = self._end.next_request(self._limit, self._under_way)
         if request is not None:
-            self.pending += 1
+            self._under_way.append(request)
         return request
 
     def add_page(self, request: PageRequest, page: Page) -> None:
@@ -164,7 +169,7 @@ class WindowReader:
         Raises:
             NeverAtRestError: the list changes too fast to be read.
         """
-        self.pending -= 1
+        self._under_way.remove(request)
         self._answer_size.add(page.count, page.limit)
         self.order = self.order.combined(page.order)
         page = self._end.add_page(request, page, self._pages)
@@ -179,6 +184,10 @@ class WindowReader:
         if request.boundary is None:
             self._planner.add(request, page, order=self.order, wanted=self._wanted(page))
         else:
+            # In passes nobody looks for what an answer left out: they are to ask for no more than comes.
+            reached = page.offset + page.count
+            if page.count and not page.ends_list and reached < min(self.records, page.offset + request.expected):
+                self._answer_size.cut_short(page.count)
             self._repairs.add_page(request.boundary, page)
         if self._planner.at_bottom and not self.pending and not self._repairs.are_left:
             self._settle()
