@@ -1,7 +1,7 @@
 """The end of a list: where it is, and what proves it.
 
 A short answer is the end only of a list that is in one place and in answers that hold all they were asked for. So an
-end is believed when a request that begins among the last records brings nothing behind them, in an answer that is
+end is believed when a request that begins among the last records brings nothing behind them, in an answer that is far
 shorter than others were. That the next position holds nothing is no proof: as numbers leave, all behind them moves up.
 """
 
@@ -52,12 +52,19 @@ class ListEnd:
         #: How many of the last records the next request begins before.
         self._back = 0
 
-    def next_request(self) -> PageRequest | None:
-        """Return the request that shows whether anything stands behind the last record; None: it is known, or asked."""
+    def next_request(self, in_flight: Iterable[PageRequest]) -> PageRequest | None:
+        """Return the request that shows whether anything stands behind the last record; None: it is known, or asked.
+
+        Args:
+            in_flight: Requests that are not answered yet.
+        """
         if self.proven or self._is_pending or self.deepest is None:
             return None
+        if any(asked.offset < self._reached < asked.offset + asked.expected for asked in in_flight):
+            return None  # it will show more
         self._is_pending = True
-        self._back = self._back or OVERLAP
+        # Few enough for an answer that holds them and no more to prove that there are no more.
+        self._back = self._back or max(1, min(OVERLAP, self._answer_size.surely - 1))
         reached = self._reached
         # From the top again only if nothing else is left of the list.
         least = int(self._back < 2 * max(reached, OVERLAP))
@@ -103,12 +110,11 @@ class ListEnd:
         """Whether a page shows that nothing stands behind its last record, which may be the last that is held."""
         if page.offset + page.count < FEWEST:
             return True
-        if self.proven and is_last and self._is_shorter_than_asked(page):
+        if self.proven:  # then all that is asked for begins inside what is held
+            return (is_last and self._is_shorter_than_asked(page)) or self._is_short(page)
+        if is_last and self._differs_in_length(page) and self._is_short(page):
             return True
-        # Once the end is known, all that is asked for begins inside what is held.
-        return self._is_short(page) and (
-            is_last or self.proven or (request.is_for_end and self._brings_nothing(page, held))
-        )
+        return request.is_for_end and self._is_surely_short(page) and self._brings_nothing(page, held)
 
     def _brings_nothing(self, page: Page, held: Iterable[Page]) -> bool:
         """Whether every record of a page was met before: those of one instant may change places."""
@@ -120,9 +126,19 @@ class ListEnd:
 
     def _is_short(self, page: Page) -> bool:
         """Whether Braze is known to return more in one answer."""
-        # Where answers are cut, one that is nearly as long as others may be, too.
-        usual = self._answer_size.largest // (2 if self._answer_size.is_cut else 1)
+        # Where answers may be cut, one that is nearly as long as others may be, too; where an end was reached without
+        # a sign of it, none is.
+        is_even = self._answer_size.is_steady or (self.proven and not self._answer_size.is_cut)
+        usual = self._answer_size.largest // (1 if is_even else 2)
         return page.count < min(page.limit, max(FEWEST, usual))
+
+    def _is_surely_short(self, page: Page) -> bool:
+        """Whether no answer was ever cut that short: one that repeats what is known has nothing else to show."""
+        return page.count < min(page.limit, self._answer_size.surely)
+
+    def _differs_in_length(self, page: Page) -> bool:
+        """Whether a page begins elsewhere than the one that ended as it does: asked again, an answer is cut alike."""
+        return self.deepest is not None and page.count != self.deepest.count
 
     def _ended(self, page: Page) -> Page:
         self.proven = True

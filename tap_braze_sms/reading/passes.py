@@ -22,6 +22,8 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 from dataclasses import dataclass
+from itertools import starmap
+from operator import eq
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,7 +58,9 @@ class ListPass:
     positions: int
     #: Positions of records that one answer showed at several.
     repeats: int
-    #: It reaches from the top to a proven end, and each page shares a record with the next.
+    #: It reaches a proven end.
+    has_end: bool
+    #: It does, from the top, and each page shares a record with the next.
     is_linked: bool
     #: No position was seen to change its record.
     is_still: bool
@@ -78,12 +82,14 @@ class ListPass:
                     repeats[record] = max(repeats.get(record, 0), times - 1)
             if page.offset:
                 is_linked &= not records.isdisjoint(before)
-                shared = before[page.offset - first :]
-                is_still &= bool(shared) and shared == here[: len(shared)]
-            first, before, end = page.offset, here, page.offset + page.count
-            ends_list = page.ends_list
+                shared = list(zip(before[page.offset - first :], here, strict=False))
+                is_still &= bool(shared) and all(starmap(eq, shared))
             found |= records
-        return cls(frozenset(found), end, sum(repeats.values()), is_linked and ends_list, is_still)
+            # Where answers are cut unevenly, one may end before the one that it begins in.
+            if page.ends_list or page.offset + page.count >= end:
+                first, before, end = page.offset, here, page.offset + page.count
+                ends_list = page.ends_list
+        return cls(frozenset(found), end, sum(repeats.values()), ends_list, is_linked and ends_list, is_still)
 
     @property
     def unaccounted(self) -> int:
@@ -109,35 +115,46 @@ class ListPasses:
         self._overlap = PASS_OVERLAP
         self._joined: set[int] = set()
         self._before: list[ListPass] = []
-        self._further = 0
+        self._further = self._back = self._reached = 0
+        #: Up to where the list is known to go.
+        self._positions = 0
 
     def requests(self) -> list[tuple[int, int]]:
         """Return offset and limit of each request of the next pass."""
         self.passes += 1
-        self._further = 0
+        self._further = self._back = self._reached = 0
         size = self._answer_size.expected(self._limit)
         overlap = self._overlap_in(size)
-        cut = max(2 * overlap, int(size * (self.passes * GOLDEN % 1)), 1)
-        positions = self._before[-1].positions if self._before else 0
-        behind = range(cut - overlap, positions, max(1, size - overlap))
+        # Small answers leave little choice of where to cut.
+        cut = min(max(overlap + 1, int(size * (self.passes * GOLDEN % 1))), size)
+        behind = range(cut - overlap, self._positions, max(1, size - overlap))
         return [(0, cut if behind else self._limit), *((offset, self._limit) for offset in behind)]
 
     def further(self, pages: Sequence[Page]) -> tuple[int, int] | None:
         """Return the request that a pass still lacks, as the list is longer than it was; None: it has its end."""
-        held = sorted((page for page in pages if page.count), key=lambda page: page.offset)
-        if not held or held[-1].ends_list or self._further == MOST_FURTHER:
+        held = [page for page in pages if page.count]
+        if not held or self._further == MOST_FURTHER:
+            return None
+        farthest = max(held, key=lambda page: page.offset + page.count)
+        if farthest.ends_list or max(held, key=lambda page: page.offset).ends_list:
             return None
         self._further += 1
-        last = held[-1]
+        reached = farthest.offset + farthest.count
+        # Where nothing came, the list has become shorter.
+        self._back = 2 * self._back if reached == self._reached else 0
+        self._reached = reached
         # Answers may hold fewer than is believed: the next one has to reach further all the same.
-        size = min(last.count, self._answer_size.expected(self._limit))
-        return max(1, last.offset + last.count - self._overlap_in(size)), self._limit
+        size = min(farthest.count, self._answer_size.expected(self._limit))
+        self._back = self._back or self._overlap_in(size)
+        return max(1, reached - self._back), self._limit
 
     def add_pass(self, pages: Iterable[Page]) -> None:
         """Take in the pages of a pass, and decide whether the list is proven."""
         now = ListPass.of(pages, self._identify)
         new = now.found - self._joined
         self._joined |= new
+        # One that did not get to the end does not show that the list has become shorter.
+        self._positions = now.positions if now.has_end else max(now.positions, self._positions)
         self._overlap *= 1 if now.is_linked else 2
         self._before = [*self._before, now][-ALIKE:]
         previous = self._before[-2] if len(self._before) > 1 else None

@@ -80,7 +80,7 @@ class Repairs:
             if unproven is not None:
                 for tie in unproven:
                     self._check_attempts(tie.passes, MOST_ATTEMPTS)
-                    self._queue.extend(PageRequest(*asked, boundary=tie.instant) for asked in tie.requests())
+                    self._ask(tie.requests(), tie.instant)
                 self.done = not unproven
                 return
             self.list_passes = ListPasses(self._identify, self._answer_size, self._limit)
@@ -114,14 +114,18 @@ class Repairs:
         pages = [page for page in self._answers.pop(WHOLE_LIST, []) if page.count or page.offset == 0]
         if pages and (further := passes.further(pages)):
             self._answers[WHOLE_LIST] = pages
-            self._queue.append(PageRequest(*further, boundary=WHOLE_LIST))
+            self._ask([further], WHOLE_LIST)
             return
         self._note_cuts(pages)
         passes.add_pass(pages)
         self.done = passes.proven
         if not self.done:
             self._check_attempts(passes.passes, MOST_PASSES)
-            self._queue.extend(PageRequest(*asked, boundary=WHOLE_LIST) for asked in passes.requests())
+            self._ask(passes.requests(), WHOLE_LIST)
+
+    def _ask(self, stretches: Iterable[tuple[int, int]], boundary: str) -> None:
+        for offset, limit in stretches:
+            self._queue.append(PageRequest(offset, limit, self._answer_size.expected(limit), boundary))
 
     def _note_cuts(self, pages: Iterable[Page]) -> None:
         """Note which answers of a pass were cut short: more may be asked for here than anywhere before."""

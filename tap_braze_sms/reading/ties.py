@@ -231,6 +231,6 @@ class Tie:
     def fits(self) -> bool:
         """Whether the instant may well lie strictly inside one page, which alone is to prove it then."""
         first, end = self._stretch
-        # No more than an answer was seen to hold: the first that asks for more shows whether more come.
-        size = min(self._size, self._answer_size.largest)
+        # No more than an answer was seen to hold; until as many were asked for, all that were asked for may come.
+        size = min(self._size, self._answer_size.largest) if self._answer_size.asked >= self._limit else self._size
         return end - first <= size - max(2, size // 10)

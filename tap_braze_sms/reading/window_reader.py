@@ -75,7 +75,7 @@ class WindowReader:
         self.window = window
         #: ``start_date`` and ``end_date`` to ask with.
         self.dates = window.dates(assume_end_inclusive=assume_end_inclusive)
-        self.pending = 0
+        self._in_flight: list[PageRequest] = []
         #: Whether every wanted instant is proven.
         self.done = False
         #: Set by whoever asks when a request failed for good; the caller raises it once
@@ -94,6 +94,11 @@ class WindowReader:
         self._pages: list[Page] = []
         self._end = ListEnd(window, identify, self._answer_size, max(largest, page_size))
         self._repairs = Repairs(window, identify, self._answer_size, max(largest, page_size))
+
+    @property
+    def pending(self) -> int:
+        """Requests that are not answered yet."""
+        return len(self._in_flight)
 
     @property
     def held(self) -> int:
@@ -152,9 +157,9 @@ class WindowReader:
         else:
             request = self._planner.next_page(is_idle=not self.pending)
         if request is None and not speculative and self._planner.sees_end and not self._reaches_since():
-            request = self._end.next_request()
+            request = self._end.next_request(self._in_flight)
         if request is not None:
-            self.pending += 1
+            self._in_flight.append(request)
         return request
 
     def add_page(self, request: PageRequest, page: Page) -> None:
@@ -163,7 +168,7 @@ class WindowReader:
         Raises:
             NeverAtRestError: the list changes too fast to be read.
         """
-        self.pending -= 1
+        self._in_flight.remove(request)
         self._answer_size.add(page.count, page.limit)
         self.order = self.order.combined(page.order)
         page = self._end.add_page(request, page, self._pages)
@@ -172,15 +177,23 @@ class WindowReader:
             self._pages = [dataclasses.replace(p, ends_list=True) if p is ended else p for p in self._pages]
         if page.count or page.offset == 0:  # an empty page from the top says it all
             self._pages.append(page)
-            if not self._allows_for_end and page.newest > (day := self.window.end[:10]) + NOON:
-                of_that_day = sum(row[0][:10] == day and row[0] > day + NOON for row in page.rows())
-                self.found_end_inclusive |= of_that_day > MANY * self._page_size
+            self._look_behind_the_end(page)
         if request.boundary is None:
             self._planner.add(request, page, order=self.order, wanted=self._wanted(page))
         else:
+            # In passes nobody looks for what an answer left out: they are to ask for no more than comes.
+            reached = page.offset + page.count
+            if page.count and not page.ends_list and reached < min(self.records, page.offset + request.expected):
+                self._answer_size.cut_short(page.count)
             self._repairs.add_page(request.boundary, page)
         if self._planner.at_bottom and not self.pending and not self._repairs.are_left:
             self._settle()
+
+    def _look_behind_the_end(self, page: Page) -> None:
+        """Note whether a page shows that Braze counts ``end_date`` in."""
+        if not self._allows_for_end and page.newest > (day := self.window.end[:10]) + NOON:
+            of_that_day = sum(row[0][:10] == day and row[0] > day + NOON for row in page.rows())
+            self.found_end_inclusive |= of_that_day > MANY * self._page_size
 
     def _settle(self) -> None:
         """Everything that was asked for is in: find out what is still unproven; when nothing is, this is done."""
