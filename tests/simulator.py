@@ -1685,9 +1685,12 @@ def seeds(args: argparse.Namespace) -> Iterable[Entry]:
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     args = arguments()
-    stop = threading.Event()
+    # Not an Event: a signal that comes just before the wait begins sets it only when another one ends the wait.
+    stopped, stop = socket.socketpair()
+    stop.settimeout(0)
+    signal.set_wakeup_fd(stop.fileno())
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: stop.set())
+        signal.signal(signum, lambda *_: None)
     drawn = {} if args.strange is None else strange(args.strange)
     behaviour = {name: coerced(name, getattr(args, name)) for name in DEFAULTS if hasattr(args, name)}
     drawn = {name: value for name, value in drawn.items() if name not in behaviour}
@@ -1712,7 +1715,7 @@ def main() -> None:
         )
         if args.strange is not None:
             print(f"Again: {again(['python', *sys.argv], drawn)}", flush=True)  # noqa: T201
-        stop.wait()
+        stopped.recv(1)
 
 
 if __name__ == "__main__":

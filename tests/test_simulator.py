@@ -1352,11 +1352,14 @@ def started(*options):
     command = [sys.executable, str(Path(simulator.__file__)), "--until", "2026-03-01T00:00:00Z", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
         output = t.cast("t.TextIO", process.stdout)
-        url = output.readline().split()[2]
-        output.readline()
-        yield url, output
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        try:
+            url = output.readline().split()[2]
+            output.readline()
+            yield url, output
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()  # A test that failed must not wait for it.
 
 
 def asked(url, path="/_simulator", **params):
