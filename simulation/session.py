@@ -28,7 +28,7 @@ class Response:
     status_code: int
     headers: Mapping[str, str]
     #: Rows of an answer instead of their JSON: how that is parsed has tests of its own. None: it cannot be parsed.
-    content: tuple[Row, ...] | None | bytes
+    content: tuple[Row, ...] | bytes | None
 
     def json(self) -> t.Any:  # noqa: ANN401 (what requests returns)
         """Return Braze's words in a refusal."""
@@ -48,7 +48,7 @@ class VirtualSession:
         self._scenario = scenario
         self._world = world
         self._clock = clock
-        self._random = random.Random(f"session {scenario.seed}")  # noqa: S311 (a seed, not a secret)
+        self._random = random.Random(f"session {scenario.seed}")
 
     def get(self, url: str, *, params: Mapping[str, t.Any], timeout: float, **_: object) -> Response:
         """Make a request.
@@ -77,7 +77,7 @@ class VirtualSession:
         return self._scenario.latency / 2 * self._random.uniform(1 / jitter, jitter)
 
 
-def _content(reply: Reply) -> tuple[Row, ...] | None | bytes:
+def _content(reply: Reply) -> tuple[Row, ...] | bytes | None:
     if reply.status != requests.codes.ok:
         return b'{"message": "refused in the simulation"}'
     return None if reply.fault == "spoilt" else reply.rows

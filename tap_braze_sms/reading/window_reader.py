@@ -85,7 +85,7 @@ class WindowReader:
         self.error: BaseException | None = None
         #: Braze counts ``end_date`` in, which these dates do not allow for.
         self.found_end_inclusive = False
-        #: The days before the window fill the first page, and that shows nothing of an order: better asked without them.
+        #: The days before the window fill the first page, which shows no order: it is better asked for without them.
         self.reaches_back_in_vain = False
         #: How the list descends, as far as was seen.
         self.order = EXACT
