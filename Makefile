@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo test test-all test-dagster check coverage mutants newest simulator bench dist lock clean
+.PHONY: help demo test test-all test-dagster check coverage mutants newest simulator simulate bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -67,6 +67,9 @@ newest: $(VENV)/test.stamp ## Run the tests with the newest singer-sdk, pre-rele
 
 simulator: | $(UV) ## Braze on localhost, until Ctrl-C (ARGS="--help" lists its options)
 	@$(PYTHON_IN_VENV) tests/simulator.py $(ARGS)
+
+simulate: $(VENV)/dev.stamp ## Whole readings in virtual time, seed after seed, for a minute (ARGS="--help": one seed, small lists, costs)
+	@$(PYTHON_IN_VENV) -m simulation $(ARGS)
 
 bench: $(VENV)/dev.stamp ## Measure the tap against the simulator
 	@$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)

@@ -11,7 +11,7 @@ import datetime as dt
 import itertools
 import typing as t
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from simulation.world import FIRST_DAY, START, identify
 from tap_braze_sms.reading import timestamps
@@ -104,13 +104,9 @@ class Result:
     #: Readings that differ in their answers, and of those that ended: what their lists may have been like.
     answers: int = 0
     states: int = 0
-    #: What was lost though it stayed, and said not to be provable: the first of each, in words.
-    lost: list[str] = t.cast("list[str]", None)
+    #: What was lost though it stayed, or read without an end, in words; and what the ties' documents say is not proven.
+    lost: list[str] = field(default_factory=list)
     unprovable: int = 0
-
-    def __post_init__(self) -> None:
-        """Begin with nothing."""
-        self.lost = []
 
     def __str__(self) -> str:
         """Sum up."""
@@ -148,7 +144,9 @@ class Exhaustive:
     def follow(self, listed: tuple[Small, ...]) -> None:
         """Follow every reading of one list."""
         self.result.lists += 1
-        window = Window(FIRST_DAY - dt.timedelta(days=1), 3, timestamps.midnight(FIRST_DAY - dt.timedelta(days=1)), None)
+        window = Window(
+            FIRST_DAY - dt.timedelta(days=1), 3, timestamps.midnight(FIRST_DAY - dt.timedelta(days=1)), None
+        )
         reader = WindowReader(window, identify=identify, page_size=self._page_size, largest=self._largest)
         self._follow(reader, {State(listed, frozenset(listed), 0)}, [])
 

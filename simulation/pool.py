@@ -8,6 +8,7 @@ times that were drawn and by nothing else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 import time
@@ -154,7 +155,7 @@ class VirtualPool:
     def _fill(self) -> None:
         while len(self._workers) < self.size and (task := self._next_task()):
             number = next(self._number)
-            self._workers[number] = self._clock.start(lambda task=task, number=number: self._work(number, *task))
+            self._workers[number] = self._clock.start(functools.partial(self._work, number, *task))
 
     def _work(self, number: int, call: Callable[[], t.Any], on_done: Callable[[Future[t.Any]], object]) -> None:
         answer: Future[t.Any] = Future()

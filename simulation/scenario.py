@@ -22,8 +22,8 @@ FAULTS = ("timeout", "reset", "500", "503", "202", "429", "spoilt")
 MOST_FAULTS = 4
 UNANSWERED = ("timeout", "reset")
 
-#: Entries of an answer that show how a list is sorted, and of the shortest answer of a Braze that cuts them: with fewer,
-#: it would have to be an end that is no end.
+#: Entries of an answer that show how a list is sorted, whatever chance does; and of the shortest answer of a Braze that
+#: cuts them: shorter ones look like an end, where the reader asks from a few entries before it on.
 SHOWS_ORDER, LEAST_ANSWER = 10, 6
 
 Value = t.TypeVar("Value")
@@ -110,7 +110,7 @@ class _Draw:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._random = random.Random(f"scenario {seed}")  # noqa: S311 (a seed, not a secret)
+        self._random = random.Random(f"scenario {seed}")
 
     def _sometimes(self, share: float, values: t.Sequence[Value], default: Value) -> Value:
         """Draw one of some values in a part of the draws."""

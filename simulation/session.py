@@ -48,7 +48,7 @@ class VirtualSession:
         self._scenario = scenario
         self._world = world
         self._clock = clock
-        self._random = random.Random(f"session {scenario.seed}")  # noqa: S311 (a seed, not a secret)
+        self._random = random.Random(f"session {scenario.seed}")
 
     def get(self, url: str, *, params: Mapping[str, t.Any], timeout: float, **_: object) -> Response:
         """Make a request.

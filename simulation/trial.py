@@ -26,8 +26,9 @@ from tap_braze_sms.reading.errors import NeverAtRestError, RefusedStretchError
 from tap_braze_sms.reading.window_reader import WindowReader
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from tap_braze_sms.concurrency.workers import WorkerPool
     from tap_braze_sms.reading.page import Page, Row
 
 #: Requests after which a reading will not end: many times what the worst of them takes.
@@ -77,13 +78,16 @@ class Trial:
     Args:
         scenario: What it is like.
         trace: Takes a line for all that happens.
+        listed: Times of further entries, in microseconds from the first day on.
     """
 
-    def __init__(self, scenario: Scenario, trace: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, trace: Callable[[str], None] | None = None, listed: Iterable[int] = ()
+    ) -> None:
         self.scenario = scenario
         self.clock = VirtualClock()
         self._trace = trace
-        self.world = World(scenario, self._note if trace else None)
+        self.world = World(scenario, self._note if trace else None, listed)
         self.token = VirtualToken(self.clock)
         days = dt.timedelta(days=scenario.days)
         #: The wanted range, to the second.
@@ -99,12 +103,13 @@ class Trial:
         outcome = Outcome(self.scenario)
         error: Exception | None = None
         with self._in_virtual_time():
-            scheduler = self._scheduler()
+            pool = VirtualPool(self.scenario.parallel, self.clock, self.token)
+            scheduler = self._scheduler(pool)
             try:
                 for rows, reached in scheduler:
                     self._take(rows, reached)
                     if self.scenario.loader:
-                        scheduler._pool.pass_time(self.scenario.loader)  # noqa: SLF001 (the virtual pool)
+                        pool.pass_time(self.scenario.loader)
             except Exception as problem:  # noqa: BLE001 (judged below)
                 error = problem
         outcome.rows, outcome.requests, outcome.changes = len(self.taken), self.world.requests, self.world.changes
@@ -131,7 +136,7 @@ class Trial:
         finally:
             random.setstate(state)
 
-    def _scheduler(self) -> WindowScheduler:
+    def _scheduler(self, pool: VirtualPool) -> WindowScheduler:
         scenario = self.scenario
         plan = windows.Planner(
             self.since,
@@ -144,7 +149,7 @@ class Trial:
             functools.partial(self._fetch, self._client()),
             identify=identify,
             page_size=scenario.page_size,
-            pool=t.cast("t.Any", VirtualPool(scenario.parallel, self.clock, self.token)),
+            pool=t.cast("WorkerPool", pool),
         )
 
     def _client(self) -> BrazeClient:
@@ -237,7 +242,7 @@ class Trial:
         """Whether a reading may end with this error in this scenario."""
         scenario = self.scenario
         if isinstance(error, RefusedStretchError):
-            # A single day, which some can be asked for with its neighbour alone, and what is guessed of how far it goes.
+            # A single day, which some can be asked for with its neighbour alone, and what is guessed of its end.
             within = GUESSED_FURTHER * self.world.most_in_days(2) + GUESSED_PAGES * scenario.largest
             return scenario.max_offset is not None and within > scenario.max_offset
         if not isinstance(error, NeverAtRestError) or not scenario.moves:

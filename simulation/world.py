@@ -14,6 +14,7 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass
 from email.utils import formatdate
+from http import HTTPStatus
 
 from simulation.pool import EPOCH
 from simulation.scenario import FAULTS, MOST_FAULTS, UNANSWERED
@@ -21,7 +22,7 @@ from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.reading import timestamps
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from simulation.scenario import Scenario
     from tap_braze_sms.reading.page import Row
@@ -80,9 +81,12 @@ class World:
     Args:
         scenario: What this Braze is like.
         note: Takes what happens, in words.
+        listed: Times of further entries, in microseconds from the first day on.
     """
 
-    def __init__(self, scenario: Scenario, note: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, scenario: Scenario, note: Callable[[str], None] | None = None, listed: Iterable[int] = ()
+    ) -> None:
         self.scenario = scenario
         #: Everything that ever was on the list, and what of it never left, by identity.
         self.ever: dict[Hashable, Row] = {}
@@ -95,14 +99,15 @@ class World:
         #: How many in a request's succession met a fault.
         self._faults: Counter[Hashable] = Counter()
         self._note = note
-        self._random = random.Random(f"world {scenario.seed}")  # noqa: S311 (a seed, not a secret)
+        self._random = random.Random(f"world {scenario.seed}")
         self._list: list[Entry] = []
         self._numbers: set[int] = set()
         self._newest = 0
         self._instants = self._draw_instants()
         for _ in range(scenario.records):
             self.insert()
-        self.changes = 0
+        for instant in listed:
+            self._add(instant)
         self.throughout = set(self.ever)
 
     # The list
@@ -204,7 +209,7 @@ class World:
         reply = self._fault(tuple(params.values()), now) or self._list_rows(params, now)
         self.answered_of_hour[int((EPOCH + now) // HOUR)] += reply.fault not in UNANSWERED
         if self._note:
-            what = f"{len(reply.rows)} rows" if reply.status == 200 and not reply.fault else reply.fault or reply.status
+            what = reply.fault or (f"{len(reply.rows)} rows" if reply.status == HTTPStatus.OK else reply.status)
             self._note(
                 f"Braze answers {params['start_date']} to {params['end_date']}, "
                 f"{params['offset'] or 0} + {params['limit']}: {what}"
