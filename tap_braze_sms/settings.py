@@ -30,8 +30,8 @@ _URL = re.compile(
 
 _DATES = "a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 
-#: Settings whose values are never shown: the last holds the salt of hashes.
-SENSITIVE = ("api_key", "phone_numbers", "stream_map_config")
+#: Settings whose values are never shown: those declared so, and the SDK's that holds the salt of hashes.
+SENSITIVE = {"stream_map_config"}
 
 #: Ways to write true and false in the environment.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
@@ -44,14 +44,24 @@ _KINDS = {
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
-    "array": "a list of texts",
+    "array": "a list of strings",
     "object": "an object",
-    "string": "a text",
+    "string": "a string",
 }
 
 
-#: Of a setting: what it takes, its default and its description.
-_Setting: t.TypeAlias = tuple[th.JSONTypeHelper[t.Any], object, str]
+class _Setting(t.NamedTuple):
+    """A setting, as it is declared."""
+
+    takes: th.JSONTypeHelper[t.Any]
+    default: object
+    description: str
+    is_required: bool = False
+    #: Kept from whoever lists settings.
+    is_secret: bool = False
+    #: Not shown in errors either: a secret never is.
+    is_personal: bool = False
+
 
 _TEXT, _NON_EMPTY, _FLAG = th.StringType(), th.StringType(min_length=1), th.BooleanType()
 _INSTANCE = th.StringType(allowed_values=list(INSTANCES))
@@ -63,80 +73,118 @@ def _whole(least: int, most: int) -> th.IntegerType:
     return th.IntegerType(minimum=least, maximum=most)
 
 
+def _key(permission: str) -> _Setting:
+    description = f"REST API key with the permission {permission}"
+    return _Setting(_NON_EMPTY, None, description, is_required=True, is_secret=True)
+
+
 def _declare(**settings: _Setting) -> th.PropertiesList:
     """Declare settings in the SDK's terms; a title is the name in words."""
     declared = th.PropertiesList()
-    for name, (kind, default, description) in settings.items():
+    for name, setting in settings.items():
         title = name.replace("_", " ").capitalize().replace("Api", "API").replace("url", "URL")
         title = title.replace("activate version", "ACTIVATE_VERSION")
-        is_required, is_secret = name in {"api_key", "start_date"}, name == "api_key"
-        declared.append(th.Property(name, kind, is_required, default, description, is_secret, title=title))
+        if setting.is_secret or setting.is_personal:
+            SENSITIVE.add(name)
+        declared.append(
+            th.Property(
+                name,
+                setting.takes,
+                setting.is_required,
+                setting.default,
+                setting.description,
+                setting.is_secret,
+                title=title,
+            )
+        )
     return declared
 
 
 #: Settings of the connection to Braze: shared by the tap and the target.
 _CONNECTION: dict[str, _Setting] = {
-    "instance": (_INSTANCE, None, "Braze instance whose REST endpoint to call. Exactly one of this and api_url"),
-    "api_url": (_TEXT, None, "Any other REST endpoint of Braze. https, except for localhost"),
-    "rate_limit_share": (_SHARE, 0.5, "The part of the workspace's hourly rate limit that this plugin may use"),
-    "request_timeout": (_SECONDS, 60, "Seconds without a sign of life from Braze after which a request is given up"),
-    "max_attempts": (_whole(1, 20), 8, "Tries of one request before the run fails, 1 to 20"),
-    "user_agent": (_TEXT, None, "User-Agent header of every request. Default names this plugin and its version"),
+    "instance": _Setting(
+        _INSTANCE, None, "Braze instance whose REST endpoint to call. Exactly one of this and api_url"
+    ),
+    "api_url": _Setting(_TEXT, None, "Any other REST endpoint of Braze. https, except for localhost"),
+    "rate_limit_share": _Setting(_SHARE, 0.5, "The part of the workspace's hourly rate limit that this plugin may use"),
+    "request_timeout": _Setting(
+        _SECONDS, 60, "Seconds without a sign of life from Braze after which a request is given up"
+    ),
+    "max_attempts": _Setting(_whole(1, 20), 8, "Tries of one request before the run fails, 1 to 20"),
+    "user_agent": _Setting(
+        _TEXT, None, "User-Agent header of every request. Default names this plugin and its version"
+    ),
 }
 
 TAP = _declare(
-    api_key=(_NON_EMPTY, None, "REST API key with the permission sms.invalid_phone_numbers"),
+    api_key=_key("sms.invalid_phone_numbers"),
     **_CONNECTION,
-    start_date=(_TEXT, None, "Earliest detection to read, a date or date-time. A date means midnight UTC"),
-    end_date=(_TEXT, None, "Read detections before this instant, a date or date-time. Default is up to now"),
-    reason=(
+    start_date=_Setting(
+        _TEXT, None, "Earliest detection to read, a date or date-time. A date means midnight UTC", is_required=True
+    ),
+    end_date=_Setting(_TEXT, None, "Read detections before this instant, a date or date-time. Default is up to now"),
+    reason=_Setting(
         _NON_EMPTY,
         None,
         "Emit only the numbers that are invalid for this reason. The list is read whole all the same",
     ),
-    skip_bad_records=(
+    skip_bad_records=_Setting(
         _FLAG,
-        False,
-        "Leave out and count records that cannot be used (no phone as text, no readable time), instead of stopping",
+        default=False,
+        description=(
+            "Leave out and count records that cannot be used (no phone as text, no readable time), instead of stopping"
+        ),
     ),
-    window_days=(_whole(1, 366), 30, "Widest date window of one request, 1 to 366"),
-    page_size=(_whole(2, 500), 500, "Records of an ordinary request, 2 to 500"),
+    window_days=_Setting(_whole(1, 366), 30, "Widest date window of one request, 1 to 366"),
+    page_size=_Setting(_whole(2, 500), 500, "Records of an ordinary request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.
-    lookback_minutes=(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
-    max_parallel_requests=(_whole(1, 64), 8, "Requests under way at once, 1 to 64"),
-    emit_activate_version_messages=(
+    lookback_minutes=_Setting(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
+    max_parallel_requests=_Setting(_whole(1, 64), 8, "Requests in flight at once, 1 to 64"),
+    emit_activate_version_messages=_Setting(
         _FLAG,
-        False,
-        "End a FULL_TABLE run with the message that lets a loader drop rows no longer on the list",
+        default=False,
+        description="End a FULL_TABLE run with the message that lets a loader drop rows no longer on the list",
     ),
-    phone_numbers=(th.ArrayType(_TEXT), None, "Numbers to ask about for the stream phone_number_status"),
-    phone_numbers_file=(_NON_EMPTY, None, "File of numbers to ask about, one a line, or a CSV with a phone column"),
+    phone_numbers=_Setting(
+        th.ArrayType(_TEXT), None, "Numbers to ask about for the stream phone_number_status", is_personal=True
+    ),
+    phone_numbers_file=_Setting(
+        _NON_EMPTY, None, "File of numbers to ask about, one a line, or a CSV with a phone column"
+    ),
 )
 
 TARGET = _declare(
-    api_key=(_NON_EMPTY, None, "REST API key with the permission sms.invalid_phone_numbers.remove"),
+    api_key=_key("sms.invalid_phone_numbers.remove"),
     **_CONNECTION,
-    phone_property=(_NON_EMPTY, "phone", "Property of the records that holds the number to take off the list"),
-    skip_bad_records=(_FLAG, False, "Leave out records that hold no phone number, instead of stopping at the first"),
-    skip_bad_numbers=(_FLAG, False, "Older name of skip_bad_records"),
-    dry_run=(_FLAG, False, "Count what would be taken off the list, and change nothing"),
-    phone_spelling=(
+    phone_property=_Setting(_NON_EMPTY, "phone", "Property of the records that holds the number to take off the list"),
+    skip_bad_records=_Setting(
+        _FLAG,
+        default=False,
+        description="Leave out records that hold no phone number, instead of stopping at the first",
+    ),
+    skip_bad_numbers=_Setting(_FLAG, default=False, description="Older name of skip_bad_records"),
+    dry_run=_Setting(_FLAG, default=False, description="Count what would be taken off the list, and change nothing"),
+    phone_spelling=_Setting(
         _SPELLING,
         "both",
         "How numbers are sent: with + (plus), without it (bare), or both, which is right for any Braze",
     ),
-    max_removals=(
+    max_removals=_Setting(
         _whole(1, 10**9),
         10_000,
         "Most numbers of one run. More end it: before its first request where the input is at hand, else at the limit",
     ),
-    allow_whole_list=(_FLAG, False, "Take a stream that looks like Braze's list itself, and hand back all of it"),
-    confirm=(
-        _FLAG,
-        False,
-        "Look the numbers up afterwards, as sms.invalid_phone_numbers allows, and fail if any is still listed",
+    allow_whole_list=_Setting(
+        _FLAG, default=False, description="Take a stream that looks like Braze's list itself, and hand back all of it"
     ),
-    removals_log=(
+    confirm=_Setting(
+        _FLAG,
+        default=False,
+        description=(
+            "Look the numbers up afterwards, as sms.invalid_phone_numbers allows, and fail if any is still listed"
+        ),
+    ),
+    removals_log=_Setting(
         _NON_EMPTY,
         None,
         "File to which is added what was asked, when and with which result, as Singer messages. It holds numbers",
@@ -213,9 +261,9 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     name, *position = map(str, error.absolute_path or re.findall(r"\w+", error.message)[:1])
     refusing = t.cast("dict[str, t.Any]", error.schema)
     if not error.absolute_path:
-        got, refusing = "nothing", refusing["properties"][name]
-    elif name in SENSITIVE:
-        got = "an empty text" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
+        return name, f"is required, takes {_DATES if name.endswith('_date') else _takes(refusing['properties'][name])}"
+    if name in SENSITIVE:
+        got = "an empty string" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
     else:
         got = repr(error.instance)[:80]
     if position:
@@ -242,7 +290,7 @@ def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
     # No quotes in a key either: they came along with it, and Braze would refuse it only after a request.
     for name, fitting, wanted in (("api_key", "[!#-&(-~]*", "the key alone"), ("user_agent", "[ -~]*", "plain ASCII")):
         if not re.fullmatch(fitting, str(config.get(name, ""))):
-            yield name, f"got a text with a character that does not belong there, takes {wanted}"
+            yield name, f"got a string with a character that does not belong there, takes {wanted}"
     given = [name for name in ("instance", "api_url") if name in config]
     if len(given) != 1:
         got = "both" if given else "neither"
@@ -258,7 +306,7 @@ _BATCH_PARTS = {"encoding": ("format", "compression"), "storage": ("root", "pref
 
 
 def _check_batches(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
-    """Find what the SDK would fail with, or read nothing by, once it is under way."""
+    """Find what the SDK would fail with, or read nothing by, once it runs."""
     batches = config.get("batch_config")
     if not isinstance(batches, dict):
         return
@@ -297,6 +345,6 @@ def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
         problem = "together with emit_activate_version_messages, by which a loader drops all that is later"
         yield "end_date", f"got {config['end_date']!r} {problem}; takes one of the two"
     if "start_date" in read and read["start_date"] > dt.datetime.now(timestamps.UTC):
-        yield "start_date", f"got {config['start_date']!r}, takes an instant that has come already"
+        yield "start_date", f"got {config['start_date']!r}, takes a time in the past"
     if len(read) > 1 and read["end_date"] <= read["start_date"]:
         yield "end_date", f"got {config['end_date']!r}, takes an instant after start_date ({config['start_date']})"

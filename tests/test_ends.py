@@ -407,6 +407,9 @@ def test_a_window_that_asks_for_nothing_more_though_it_is_not_complete_ends_the_
 
     monkeypatch.setattr(WindowReader, "next_request", fall_silent)
     out = io.StringIO()
-    with contextlib.redirect_stdout(out), pytest.raises(RuntimeError, match="nothing is under way, yet it is not"):
+    with (
+        contextlib.redirect_stdout(out),
+        pytest.raises(RuntimeError, match="no request is in flight, yet the list is not"),
+    ):
         TapBrazeSMS(config=config).sync_all()
     assert Run(1, out.getvalue().encode(), "").messages[-1]["type"] == "STATE"

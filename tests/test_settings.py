@@ -21,16 +21,16 @@ A_DATE = "takes a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 A_URL = "takes https://host, or http://localhost:port for a simulator"
 ONE_OF_TWO = "takes exactly one: an instance (US-01, US-02"
 AS_DOCUMENTED = "takes what the SDK's documentation says"
-FOREIGN = "got a text with a character that does not belong there, takes"
+FOREIGN = "got a string with a character that does not belong there, takes"
 
 #: Stands for: this setting is not in the configuration.
 MISSING = object()
 
 WRONG: list[tuple[dict, str]] = [
-    ({"api_key": MISSING}, "api_key: got nothing, takes a text that is not empty"),
-    ({"api_key": None}, "api_key: got nothing, takes a text that is not empty"),
-    ({"api_key": ""}, "api_key: got an empty text, takes a text that is not empty"),
-    ({"api_key": 12125550123}, "api_key: got a value of type int, takes a text that is not empty"),
+    ({"api_key": MISSING}, "api_key: is required, takes a string that is not empty"),
+    ({"api_key": None}, "api_key: is required, takes a string that is not empty"),
+    ({"api_key": ""}, "api_key: got an empty string, takes a string that is not empty"),
+    ({"api_key": 12125550123}, "api_key: got a value of type int, takes a string that is not empty"),
     ({"api_key": f"{SECRET}\n"}, f"api_key: {FOREIGN} the key alone"),
     ({"api_key": f"{SECRET}é"}, f"api_key: {FOREIGN} the key alone"),
     ({"api_key": f"Bearer {SECRET}"}, f"api_key: {FOREIGN} the key alone"),
@@ -49,9 +49,9 @@ WRONG: list[tuple[dict, str]] = [
     ({"api_url": "https://a.example:port"}, f"api_url: got 'https://a.example:port', {A_URL}"),
     ({"api_url": "https://a b"}, f"api_url: got 'https://a b', {A_URL}"),
     ({"api_url": "https://rest..braze.com"}, f"api_url: got 'https://rest..braze.com', {A_URL}"),
-    ({"api_url": 8080}, "api_url: got 8080, takes a text"),
-    ({"start_date": MISSING}, f"start_date: got nothing, {A_DATE}"),
-    ({"start_date": "2126-01-01"}, "start_date: got '2126-01-01', takes an instant that has come already"),
+    ({"api_url": 8080}, "api_url: got 8080, takes a string"),
+    ({"start_date": MISSING}, f"start_date: is required, {A_DATE}"),
+    ({"start_date": "2126-01-01"}, "start_date: got '2126-01-01', takes a time in the past"),
     ({"start_date": ""}, f"start_date: got '', {A_DATE}"),
     ({"start_date": "yesterday"}, f"start_date: got 'yesterday', {A_DATE}"),
     ({"start_date": "2026-02-30"}, f"start_date: got '2026-02-30', {A_DATE}"),
@@ -82,8 +82,8 @@ WRONG: list[tuple[dict, str]] = [
         {"stream_maps": {"invalid_phone_numbers": {"phone": "md5("}}},
         "stream_maps: Failed to parse expression md5(",
     ),
-    ({"reason": ""}, "reason: got '', takes a text that is not empty"),
-    ({"reason": ["deactivated"]}, "reason: got ['deactivated'], takes a text that is not empty"),
+    ({"reason": ""}, "reason: got '', takes a string that is not empty"),
+    ({"reason": ["deactivated"]}, "reason: got ['deactivated'], takes a string that is not empty"),
     ({"window_days": 0}, "window_days: got 0, takes a whole number from 1 to 366"),
     ({"window_days": 367}, "window_days: got 367, takes a whole number from 1 to 366"),
     ({"page_size": 1}, "page_size: got 1, takes a whole number from 2 to 500"),
@@ -103,8 +103,8 @@ WRONG: list[tuple[dict, str]] = [
     ({"max_attempts": 0}, "max_attempts: got 0, takes a whole number from 1 to 20"),
     ({"max_attempts": 21}, "max_attempts: got 21, takes a whole number from 1 to 20"),
     ({"user_agent": "two\nlines"}, f"user_agent: {FOREIGN} plain ASCII"),
-    ({"phone_numbers": [12125550123]}, "phone_numbers: got a value of type int at position 0, takes a text"),
-    ({"phone_numbers": "+12125550123"}, "phone_numbers: got a value of type str, takes a list of texts"),
+    ({"phone_numbers": [12125550123]}, "phone_numbers: got a value of type int at position 0, takes a string"),
+    ({"phone_numbers": "+12125550123"}, "phone_numbers: got a value of type str, takes a list of strings"),
     ({"flattening_enabled": "maybe"}, "flattening_enabled: got 'maybe', takes true or false"),
     ({"stream_maps": []}, "stream_maps: got [], takes an object"),
     ({"stream_maps": {"__else__": "drop"}}, f"stream_maps: got 'drop' at position __else__, {AS_DOCUMENTED}"),

@@ -238,7 +238,7 @@ class BrazeClient:
         raise RequestRefusedError(msg, failure.kind)
 
     def _try(self, send: Callable[..., requests.Response], ticket: Ticket, *, alone: bool) -> bytes:
-        """Return the body of a success, as one of those that may be under way at once."""
+        """Return the body of a success, as one of those that may be in flight at once."""
         self._wait_for_turn(ticket, alone=alone)
         overloaded = False
         try:

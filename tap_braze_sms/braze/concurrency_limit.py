@@ -1,4 +1,4 @@
-"""The concurrency limit: how many requests may be under way at once, by how Braze bears them.
+"""The concurrency limit: how many requests may be in flight at once, by how Braze bears them.
 
 As many as are allowed, until they fail in numbers. Then half as many, and one more whenever a number of them went well;
 where one more proves too many, it takes twice as long until it is tried again. Where nothing comes through any more,
@@ -26,27 +26,27 @@ class Ticket:
     #: What had come through, and how often everything was given up, when it was made.
     come_through: int
     outages: int
-    #: Requests under way when its latest try began, itself included, and under which limit that was.
+    #: Requests in flight when its latest try began, itself included, and under which limit that was.
     in_flight: int = 0
     generation: int = 0
 
 
 class ConcurrencyLimit:
-    """Counts requests under way and how they end. Thread-safe; knows no clock, and never waits itself.
+    """Counts requests in flight and how they end. Thread-safe; knows no clock, and never waits itself.
 
     Args:
         most: Requests at once where nothing fails.
     """
 
     def __init__(self, most: int) -> None:
-        #: Requests that may be under way now.
+        #: Requests that may be in flight now.
         self.limit = most
         #: Why the latest request that was tried for all of them was given up.
         self.problem = ""
         self._most = most
         self._lock = threading.Lock()
         self._in_flight = 0
-        #: The request that nothing else may be under way beside, and whether it asked for that: else it is tried for
+        #: The request that nothing else may be in flight beside, and whether it asked for that: else it is tried for
         #: all of them, as nothing came through.
         self._alone: Ticket | None = None
         self._is_asked = False
@@ -76,7 +76,7 @@ class ConcurrencyLimit:
 
         Args:
             ticket: Of the request.
-            alone: Whether nothing else may be under way meanwhile.
+            alone: Whether nothing else may be in flight meanwhile.
         """
         with self._lock:
             if alone and (self._alone is None or self._alone is ticket):

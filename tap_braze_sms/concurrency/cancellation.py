@@ -24,7 +24,7 @@ SIGNALED = 128
 
 
 class Cancelled(SystemExit):
-    """Raised where work is under way when a signal has asked for its end.
+    """Raised where work is going on when a signal has asked for its end.
 
     Its exit status is that of what a signal has ended.
     """

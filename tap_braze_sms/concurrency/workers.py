@@ -81,7 +81,7 @@ class WorkerPool:
                 if is_so_now:
                     return
                 if self._idle == self.size:
-                    msg = "nothing is under way, yet it is not complete; this is a bug in the tap"
+                    msg = "no request is in flight, yet the list is not complete; this is a bug in the tap"
                     raise RuntimeError(msg)
             self._on_wait()
             timeout = POLL_SECONDS

@@ -103,7 +103,7 @@ class Checkpoint:
         disorder = self.state.get(DISORDER)
         #: How earlier runs saw the list descend by time.
         self.known_order = TimeOrder(0, float(disorder)) if isinstance(disorder, (int, float)) else EXACT
-        # What the SDK keeps beside a bookmark while a run is under way is of no use.
+        # What the SDK keeps beside a bookmark while a run goes on is of no use.
         self.state.clear()
         if value is None:
             return

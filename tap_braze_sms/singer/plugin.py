@@ -189,7 +189,7 @@ class BrazeTap(BrazePlugin, Tap):
         self._check_streams()
 
     def _check_streams(self) -> None:
-        """Find what else a run would fail with, or do harm by, once it is under way."""
+        """Find what else a run would fail with, or do harm by, once it runs."""
         if unknown := sorted(map(str, (self.input_catalog or {}).keys() - self.streams.keys())):
             self.logger.warning("The catalog has streams that this tap has not: %s", ", ".join(unknown))
         for (name, _), note in self.catalog_notes.items():
