@@ -149,6 +149,8 @@ class WindowReader:
                 before it is surely there; if not, one request is lost, not many.
         """
         request: PageRequest | None = None
+        if self.done:
+            return None  # also while its rows are being given on, which it holds no more
         if self._planner.at_bottom:
             request = self._repairs.next_request()
         elif speculative:
