@@ -24,7 +24,7 @@ UNANSWERED = ("timeout", "reset")
 
 #: Entries of an answer that show how a list is sorted, whatever chance does; and of the shortest answer of a Braze that
 #: cuts them: shorter ones look like an end, where the reader asks from a few entries before it on.
-SHOWS_ORDER, LEAST_ANSWER = 10, 6
+SHOWS_ORDER, LEAST_ANSWER = 20, 6
 
 Value = t.TypeVar("Value")
 
@@ -124,15 +124,19 @@ class _Draw:
             order = rng.choice([*BY_TIME[1:], *COARSE, *UNORDERED])
         elif rng.random() < 0.25:
             delay = rng.choice([0.4, 90.0, 10_800.0])
-        # Two entries that happen to descend show no order.
-        sizes: list[int] = [2, 3, 5, 8] if order in BY_TIME and not delay else []
-        page_size = rng.choice([*sizes, SHOWS_ORDER, 20, 50])
+        least_answer = LEAST_ANSWER
+        if order in BY_CHANCE:
+            page_size, least_answer = rng.choice([SHOWS_ORDER, 50]), SHOWS_ORDER
+        elif order in BY_TIME and not delay:
+            page_size = rng.choice([2, 3, 5, 8, 10, 20, 50])
+        else:
+            page_size = rng.choice([10, 20, 50])
         largest = page_size * rng.choice([1, 1, 2, 4])
         records = rng.choice([rng.randrange(6), int(page_size * rng.uniform(0.5, 30)), int(page_size * 4)])
         cap, spread = None, 0.0
         if rng.random() < 0.35:
-            cap = max(LEAST_ANSWER, round(page_size * rng.uniform(0.2, 2.0)))
-            spread = some(0.4, [part for part in (0.0, 0.1, 0.3, 0.5) if cap * (1 - part) >= LEAST_ANSWER], 0.0)
+            cap = max(least_answer, round(page_size * rng.uniform(0.2, 2.0)))
+            spread = some(0.4, [part for part in (0.0, 0.1, 0.3, 0.5) if cap * (1 - part) >= least_answer], 0.0)
         days = rng.choice([1, 1, 2, 3, 10, 60])
         return Scenario(
             seed=self._seed,

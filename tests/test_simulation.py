@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import random
 import subprocess
 import sys
 import typing as t
@@ -13,7 +15,7 @@ from conftest import ROOT
 from simulation.exhaustive import Exhaustive
 from simulation.run import main
 from simulation.scenario import Scenario
-from simulation.trial import Outcome, simulate
+from simulation.trial import Outcome, Trial, simulate
 from tap_braze_sms.reading import page as page_module
 from tap_braze_sms.reading import repairs, window_reader
 from tap_braze_sms.reading.list_end import ListEnd
@@ -55,6 +57,77 @@ def test_a_seed_replays_byte_for_byte_in_any_process(hash_seed):
     )
     assert len(here) > 200
     assert there.stdout.decode().splitlines() == here
+
+
+#: What seeds found, each once a broken promise.
+FOUND = {
+    "a day is asked for alone, though another one with the day before was refused first": Scenario(
+        seed=30, days=2, records=160, max_days=1, parallel=8, page_size=50, largest=50, window_records=1_200
+    ),
+    "a window that is being given on asks for nothing more, and is not begun anew": Scenario(
+        seed=23_237,
+        records=98,
+        days=10,
+        instants=100,
+        cap=31,
+        end_included=True,
+        max_offset=50,
+        latency=0.02,
+        jitter=1.0,
+        parallel=16,
+        page_size=20,
+        largest=40,
+        window_records=480,
+        rate_limit_share=1.0,
+        loader=60.0,
+    ),
+    "a page of the days before shows no end of what is wanted in an order that it does not show": Scenario(
+        seed=85, records=400, days=10, burst=0.9, order="ascending", parallel=4, page_size=50, largest=50, since=0.65
+    ),
+    "passes end though answers are cut shorter than passes ask for": Scenario(
+        seed=840, records=40, days=10, order="random", cap=14, largest=40, window_records=50, window_days=366
+    ),
+    "so do those over a tie that one answer would hold if it were not cut": Scenario(
+        seed=11_513, records=28, days=1, instants=1, cap=20, page_size=20, largest=40, parallel=2
+    ),
+    "and those over one that is the whole list": Scenario(
+        seed=1_542, records=14, days=60, instants=1, order="day", cap=10, page_size=20, largest=80, window_days=1
+    ),
+    "what begins far inside of what is held is no end": Scenario(
+        seed=23_216,
+        records=108,
+        days=2,
+        cap=8,
+        spread=0.1,
+        end_included=True,
+        refuses_zero_offset=True,
+        moves=0.5,
+        kinds=("remove",),
+        parallel=8,
+        page_size=5,
+        largest=20,
+        window_records=120,
+        window_days=1,
+        loader=0.05,
+    ),
+}
+
+
+@pytest.mark.parametrize("scenario", FOUND.values(), ids=FOUND)
+def test_what_a_seed_once_found_stays_mended(scenario):
+    assert Trial(scenario).run().problem == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_list_that_ascends_is_no_list_in_order_by_time_but_for_some_minutes(seed):
+    chance = random.Random(1)
+    listed = [chance.randrange(86_400_000_000) for _ in range(10_000)]
+    scenario = Scenario(
+        seed=seed, records=0, days=1, order="ascending", moves=0.25, kinds=("remove",), parallel=8, page_size=250
+    )
+    outcome = Trial(dataclasses.replace(scenario, largest=250, window_records=12_000), listed=listed).run()
+    assert not outcome.problem
+    assert outcome.in_passes == 1
 
 
 def believe_every_short_answer(monkeypatch):

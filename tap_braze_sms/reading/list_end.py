@@ -127,9 +127,9 @@ class ListEnd:
     def _is_short(self, page: Page) -> bool:
         """Whether Braze is known to return more in one answer."""
         # Where answers may be cut, one that is nearly as long as others may be, too; where an end was reached without
-        # a sign of it, none is.
+        # a sign of it, none is. What begins far inside what is held is no end by its length alone.
         is_even = self._answer_size.is_steady or (self.proven and not self._answer_size.is_cut)
-        usual = self._answer_size.largest // (1 if is_even else 2)
+        usual = self._answer_size.largest // (1 if is_even and self._back <= OVERLAP else 2)
         return page.count < min(page.limit, max(FEWEST, usual))
 
     def _is_surely_short(self, page: Page) -> bool:

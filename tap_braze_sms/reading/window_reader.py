@@ -149,7 +149,7 @@ class WindowReader:
         """
         request: PageRequest | None = None
         if self.done:
-            return None
+            return None  # also while its rows are being given on, which it holds no more
         if self._planner.at_bottom:
             request = self._repairs.next_request()
         elif speculative:
@@ -182,7 +182,8 @@ class WindowReader:
             self._planner.add(request, page, order=self.order, wanted=self._wanted(page))
         else:
             # In passes nobody looks for what an answer left out: they are to ask for no more than comes.
-            reached = page.offset + page.count
+            # Where little is missing, the list has become shorter since.
+            reached = page.offset + page.count + page.count // 2
             if page.count and not page.ends_list and reached < min(self.records, page.offset + request.expected):
                 self._answer_size.cut_short(page.count)
             self._repairs.add_page(request.boundary, page)
