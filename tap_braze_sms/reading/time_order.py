@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from tap_braze_sms.reading import timestamps
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from tap_braze_sms.reading.page import Page
 
 #: Characters of a whole time.
 MICROSECOND = len("2026-03-01T04:05:06.789000+00:00")
@@ -58,6 +60,21 @@ class TimeOrder:
         if other is EXACT or other == self:
             return self
         return TimeOrder(min(self.precision, other.precision), max(self.disorder, other.disorder))
+
+    def allowing_for(self, pages: Iterable[Page]) -> TimeOrder:
+        """Return the order of a list of which these are pages, as they stand to each other as well.
+
+        A list that ascends is off by no more than the span of a page within each of them, and by all of its span
+        across them. One that shows no disorder within any page is not doubted: what arrives moves later pages up.
+        """
+        if self.precision >= timestamps.SECOND:
+            return self
+        disorder = _disorder_across(pages)
+        return self if disorder <= MARGIN * max(LEAST_MARGIN, self.disorder) else TimeOrder(0, disorder)
+
+    def is_shown_by(self, newest: str, oldest: str) -> bool:
+        """Whether a list surely descends if some record stands before an older one, not the other way round."""
+        return self.precision == MICROSECOND or self.later(newest, -self.margin) > self.later(oldest, self.margin)
 
     @property
     def margin(self) -> float:
@@ -104,4 +121,19 @@ def _disorder(times: Sequence[str]) -> float:
             oldest = newest = time
         elif time > newest:
             newest = time
+    return most
+
+
+def _disorder_across(pages: Iterable[Page]) -> float:
+    """Return by how many seconds a page is newer than one that ends before it begins, at the most."""
+    most = 0.0
+    starts = sorted((page for page in pages if page.count), key=lambda page: page.offset)
+    ends = sorted(starts, key=lambda page: page.offset + page.count)
+    oldest, passed = "", 0
+    for page in starts:
+        while ends[passed].offset + ends[passed].count <= page.offset:
+            oldest = min(oldest or ends[passed].oldest, ends[passed].oldest)
+            passed += 1
+        if oldest and page.newest > oldest:
+            most = max(most, (timestamps.parse(page.newest) - timestamps.parse(oldest)).total_seconds())
     return most

@@ -195,6 +195,7 @@ class WindowReader:
     def _settle(self) -> None:
         """Everything that was asked for is in: find out what is still unproven; when nothing is, this is done."""
         if self._end.proven or self._reaches_since():
+            self.order = self.order.allowing_for(self._pages)
             self._repairs.plan(self._pages, self.order)
             self.done = self._repairs.done
 
@@ -211,4 +212,8 @@ class WindowReader:
     def _leaves_nothing_wanted(self, page: Page) -> bool:
         # Of a list that was in disorder before, the first pages of a day need not show it.
         order = self.order.combined(self._known_order)
-        return order.later(page.oldest, order.margin) < order.key(self.window.since)
+        return order.later(page.oldest, order.margin) < order.key(self.window.since) and any(
+            # A list that ascends begins with what is older than all that is wanted.
+            other.offset <= page.offset and order.is_shown_by(other.newest, page.oldest)
+            for other in self._pages
+        )
