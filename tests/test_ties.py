@@ -197,4 +197,5 @@ def test_an_instant_that_thousands_share_is_read_truly_while_many_leave_between_
             moving.remove()
         reader.add_page(request, moving.answer(reader.dates, request.offset, request.limit))
     assert_true_to(moving, [row for rows in reader.rows() for row in rows])
-    assert moving.requests <= 6 * 5_000 / 500
+    # And some that look for the end, which moves up meanwhile.
+    assert moving.requests <= 6 * 5_000 / 500 + 4

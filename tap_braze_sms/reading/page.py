@@ -11,7 +11,7 @@ from operator import itemgetter
 
 import msgspec
 
-from tap_braze_sms.reading.time_order import EXACT, TimeOrder
+from tap_braze_sms.reading.time_order import TimeOrder
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -84,19 +84,6 @@ class Page:
     def rows(self) -> list[Row]:
         """Return the rows back, in Braze's order."""
         return _unpack(zlib.decompress(self._packed) if self.offset >= DEEP else self._packed)
-
-
-def order_across(pages: Iterable[Page]) -> TimeOrder:
-    """Return the order that pages show which share no position: a list that ascends does so from page to page, too."""
-    order = EXACT
-    waiting = sorted(pages, key=lambda page: page.offset + page.count, reverse=True)
-    oldest = LATEST
-    for page in sorted(waiting, key=lambda page: page.offset):
-        while waiting[-1].offset + waiting[-1].count <= page.offset:
-            oldest = min(oldest, waiting.pop().oldest or LATEST)
-        if page.newest > oldest:
-            order = order.combined(TimeOrder.of([oldest, page.newest]))
-    return order
 
 
 def ascending(

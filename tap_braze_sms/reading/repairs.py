@@ -24,6 +24,10 @@ if t.TYPE_CHECKING:
 #: How often one boundary is looked for before the run says that it cannot be found.
 MOST_ATTEMPTS = 40
 
+#: Requests that repairs may make, however short the list was at first, and for each request that reading it took. A
+#: list that grows by much with each answer makes each pass longer than the one before.
+MOST_REQUESTS, REQUESTS_PER_PAGE = 500, 12
+
 #: The boundary that the requests of a pass over the whole list are for.
 WHOLE_LIST = ""
 
@@ -48,6 +52,7 @@ class Repairs:
         self._answer_size = answer_size
         self._limit = limit
         self._queue: deque[PageRequest] = deque()
+        self._requests = self._most_requests = 0
         self._ties: dict[str, Tie] = {}
         #: Answers to what was asked about each boundary, until all are in.
         self._answers: defaultdict[str, list[Page]] = defaultdict(list)
@@ -75,6 +80,7 @@ class Repairs:
         Raises:
             NeverAtRestError: it was looked for too often.
         """
+        self._most_requests = self._most_requests or MOST_REQUESTS + REQUESTS_PER_PAGE * len(pages)
         if self.list_passes is None:
             unproven = self._unproven_ties(pages, order)
             if unproven is not None:
@@ -125,6 +131,8 @@ class Repairs:
 
     def _ask(self, stretches: Iterable[tuple[int, int]], boundary: str) -> None:
         for offset, limit in stretches:
+            self._requests += 1
+            self._check_attempts(self._requests, self._most_requests)
             self._queue.append(PageRequest(offset, limit, self._answer_size.expected(limit), boundary))
 
     def _note_cuts(self, pages: Iterable[Page]) -> None:

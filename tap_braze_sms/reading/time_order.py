@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from tap_braze_sms.reading import timestamps
 
 if t.TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
 
 #: Characters of a whole time.
 MICROSECOND = len("2026-03-01T04:05:06.789000+00:00")
@@ -33,6 +34,19 @@ PRECISIONS = {
 #: A page proves what lies further from its ends than this many times the largest disorder that was seen, and a second
 #: at least: what was seen of a list is rarely the most there is.
 MARGIN, LEAST_MARGIN = 2.0, 1.0
+
+
+class _Stretch(t.Protocol):
+    """What is needed of a page here."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def newest(self) -> str: ...
+    @property
+    def oldest(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +73,17 @@ class TimeOrder:
             return self
         return TimeOrder(min(self.precision, other.precision), max(self.disorder, other.disorder))
 
+    def allowing_for(self, pages: Iterable[_Stretch]) -> TimeOrder:
+        """Return the order of a list of which these are pages, as they stand to each other as well.
+
+        A list that ascends is off by no more than the span of a page within each of them, and by all of its span
+        across them. One that shows no disorder within any page is not doubted: what arrives moves later pages up.
+        """
+        if self.precision >= timestamps.SECOND:
+            return self
+        disorder = _disorder_across(pages)
+        return self if disorder <= MARGIN * max(LEAST_MARGIN, self.disorder) else TimeOrder(0, disorder)
+
     @property
     def margin(self) -> float:
         """Seconds from the ends of a page within which it proves nothing; 0 where times that are cut are in order."""
@@ -79,7 +104,7 @@ class TimeOrder:
             return "" if seconds < 0 else "\uffff"
 
     def is_shown_by(self, newest: str, oldest: str) -> bool:
-        """Whether the times of a page lie so far apart that they can show this order; one instant, say, is in any."""
+        """Whether a list surely descends if a record stands before an older one; one instant, say, is in any order."""
         return self.later(oldest, 2 * self.margin) < self.key(newest)
 
     def __str__(self) -> str:
@@ -108,4 +133,19 @@ def _disorder(times: Sequence[str]) -> float:
             oldest = newest = time
         elif time > newest:
             newest = time
+    return most
+
+
+def _disorder_across(pages: Iterable[_Stretch]) -> float:
+    """Return by how many seconds a page is newer than one that ends before it begins, at the most."""
+    most = 0.0
+    starts = sorted((page for page in pages if page.count), key=lambda page: page.offset)
+    ends = sorted(starts, key=lambda page: page.offset + page.count)
+    oldest, passed = "", 0
+    for page in starts:
+        while ends[passed].offset + ends[passed].count <= page.offset:
+            oldest = min(oldest or ends[passed].oldest, ends[passed].oldest)
+            passed += 1
+        if oldest and page.newest > oldest:
+            most = max(most, (timestamps.parse(page.newest) - timestamps.parse(oldest)).total_seconds())
     return most

@@ -26,7 +26,7 @@ import typing as t
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.list_end import ListEnd
-from tap_braze_sms.reading.page import LATEST, ascending, order_across
+from tap_braze_sms.reading.page import LATEST, ascending
 from tap_braze_sms.reading.page_planner import PagePlanner
 from tap_braze_sms.reading.repairs import Repairs
 from tap_braze_sms.reading.time_order import EXACT, TimeOrder
@@ -198,9 +198,8 @@ class WindowReader:
 
     def _settle(self) -> None:
         """Everything that was asked for is in: find out what is still unproven; when nothing is, this is done."""
-        if self.order.precision < timestamps.SECOND:
-            self.order = self.order.combined(order_across(self._pages))
         if self._end.proven or self._reaches_since():
+            self.order = self.order.allowing_for(self._pages)
             self._repairs.plan(self._pages, self.order)
             self.done = self._repairs.done
 
@@ -217,5 +216,8 @@ class WindowReader:
     def _leaves_nothing_wanted(self, page: Page) -> bool:
         # Of a list that was in disorder before, the first pages of a day need not show it.
         order = self.order.combined(self._known_order)
-        is_older = order.later(page.oldest, order.margin) < order.key(self.window.since)
-        return is_older and order.is_shown_by(page.newest, page.oldest)
+        return order.later(page.oldest, order.margin) < order.key(self.window.since) and any(
+            # A list that ascends begins with what is older than all that is wanted.
+            other.offset <= page.offset and order.is_shown_by(other.newest, page.oldest)
+            for other in self._pages
+        )
