@@ -16,12 +16,15 @@ class AnswerSize:
     def __init__(self) -> None:
         #: Most records of any answer.
         self.largest = FEWEST
+        #: Whether that was as many as were asked for.
+        self.is_as_asked = False
         #: Fewest records of an answer behind which the list went on; None: all were as long as asked for.
         self._cut_to: int | None = None
 
     def add(self, count: int, limit: int) -> None:
         """Take in how long an answer was."""
-        self.largest = max(self.largest, count)
+        if count >= self.largest:
+            self.largest, self.is_as_asked = count, count >= limit
         if count >= limit and self._cut_to is not None and count > self._cut_to:
             self._cut_to = None  # not cut any more
 

@@ -111,7 +111,8 @@ class ListEnd:
         """Whether Braze is known to return more in one answer."""
         # Where answers are cut, one that is nearly as long as others may be, too. Whether they are may show only later:
         # what begins far inside of what is held is no end by its length alone.
-        may_be_cut = self._answer_size.is_cut or self.proven or self._back > OVERLAP
+        is_deep_inside = self.proven or self._back > OVERLAP
+        may_be_cut = self._answer_size.is_cut or (is_deep_inside and not self._answer_size.is_as_asked)
         usual = self._answer_size.largest // (2 if may_be_cut else 1)
         return page.count < min(page.limit, max(FEWEST, usual))
 
