@@ -156,7 +156,7 @@ class StrangeList:
         chance = random.Random(f"{self.seed} {server}")
         ties: list[list[Entry]] = []
         for entry in self._entries:
-            if self.order in UNORDERED and ties or (ties and ties[-1][0].place[0] == entry.place[0]):
+            if (self.order in UNORDERED and ties) or (ties and ties[-1][0].place[0] == entry.place[0]):
                 ties[-1].append(entry)
             else:
                 ties.append([entry])
