@@ -44,6 +44,9 @@ if t.TYPE_CHECKING:
 #: believe it costs requests alone, and few where the records are few.
 NOON, MANY = "T12", 0.1
 
+#: Records older than a window that show that it ends before them, where its list is off the order of time.
+FEW = 4
+
 #: What a window can be proven by.
 TIME, PASSES = "time", "passes"
 
@@ -216,8 +219,13 @@ class WindowReader:
     def _leaves_nothing_wanted(self, page: Page) -> bool:
         # Of a list that was in disorder before, the first pages of a day need not show it.
         order = self.order.combined(self._known_order)
-        return order.later(page.oldest, order.margin) < order.key(self.window.since) and any(
-            # A list that ascends begins with what is older than all that is wanted.
-            other.offset <= page.offset and order.is_shown_by(other.newest, page.oldest)
-            for other in self._pages
-        )
+        since = order.key(self.window.since)
+        if order.later(page.oldest, order.margin) >= since:
+            return False
+        if order.precision < timestamps.SECOND:
+            # In a list without order one that is older may be a page's last by chance; several are not.
+            older = sum(order.later(row[0], order.margin) < since for row in page.rows())
+            if older < FEW:
+                return False
+        # A list that ascends begins with what is older than all that is wanted.
+        return any(p.offset <= page.offset and order.is_shown_by(p.newest, page.oldest) for p in self._pages)
