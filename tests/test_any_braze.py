@@ -250,7 +250,7 @@ def test_two_answers_cut_alike_are_no_end():
     reader.add_page(requests[0], strange.answer(reader.dates, 0, 500))
     again = PageRequest(40, 500, 500)
     for _ in range(2):
-        reader._under_way.append(again)
+        reader._in_flight.append(again)
         reader.add_page(again, strange.answer(reader.dates, 40, 500))
     while not reader.done:
         request = reader.next_request()
@@ -294,7 +294,7 @@ def test_one_that_is_older_by_chance_ends_nothing(order):
     # The last of the first 500, of all that could be.
     rows = [*page.rows()[:499], (timestamps.format_utc(before), "+12015550100", None)]
     listed = [*rows, *strange.answer(("2026-03-02", "2026-03-03"), 499, 500).rows()]
-    reader = WindowReader(strange.window, identify=record_of, page_size=500, reach_back=True)
+    reader = WindowReader(strange.window, identify=record_of, page_size=500)
     while not reader.done:
         request = reader.next_request()
         here = listed[request.offset : request.offset + request.limit]
