@@ -96,7 +96,7 @@ class World:
         self.in_flight = 0
         self.of_hour: Counter[int] = Counter()
         self.answered_of_hour: Counter[int] = Counter()
-        #: How many in a request's succession met a fault.
+        #: How many tries of a request in succession came to nothing.
         self._faults: Counter[Hashable] = Counter()
         self._note = note
         self._random = random.Random(f"world {scenario.seed}")
@@ -233,8 +233,9 @@ class World:
         if self.of_hour[int((EPOCH + now) // HOUR)] > scenario.rate_limit:
             return Reply(429, headers)
         if scenario.bears is not None and self.in_flight > scenario.bears:
+            self._faults[asked] += 1
             return Reply(503, headers)
-        if self._random.random() >= scenario.faults or self._faults[asked] == MOST_FAULTS:
+        if self._random.random() >= scenario.faults or self._faults[asked] >= MOST_FAULTS:
             self._faults[asked] = 0
             return None
         self._faults[asked] += 1
