@@ -155,7 +155,7 @@ def test_what_is_new_begins_where_the_loaded_months_end_and_then_where_the_last_
 
 def test_a_month_that_failed_goes_on_where_it_stopped_and_a_complete_one_is_read_again(ground, run):
     braze = ground.brazes[FIRST]
-    braze.behaviour.fail_next = [*["slow"] * 4, "403"]
+    braze.behaviour.fail_next = [*["slow"] * 8, "403"]
     failed = run(MARCH)
     assert not failed.success
     assert failed.tries == 1
@@ -186,7 +186,7 @@ def test_what_may_pass_is_tried_again_in_the_same_run_from_where_it_stopped(grou
 
 def test_a_cancelled_run_ends_tap_and_loader_and_the_next_goes_on_from_there(ground, run):
     braze = ground.brazes[FIRST]
-    braze.behaviour.fail_next = [*["slow"] * 4, "hang"]
+    braze.behaviour.fail_next = [*["slow"] * 8, "hang"]
 
     def cancel():
         while not any(request.status == "hang" for request in braze.requests):
