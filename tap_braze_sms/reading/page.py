@@ -125,16 +125,21 @@ def ascending(
         ready, held = held[first:end], held[cut:]
         # Of two rows of one record, the one that Braze lists first, which is the last here.
         rows = {identify(row): row for row in ready}
-        # Rows that differ in nothing come from pages that overlap.
-        if len(rows) < len(set(ready)):
-            for row in ready:
-                if rows[identify(row)][2:] != row[2:]:
-                    on_conflict()
+        for _ in range(_conflicts(ready, rows, identify)):
+            on_conflict()
         ready = list(rows.values())
         if has_unusable:
             ready = [row for row in ready if not row[1].startswith(UNUSABLE)]
         if ready:
             yield ready
+
+
+def _conflicts(ready: list[Row], kept: dict[Hashable, Row], identify: Identify) -> int:
+    """Return how many rows differ from the one that is kept of their record in more than spelling."""
+    # Rows that differ in nothing come from pages that overlap.
+    if len(kept) == len(ready) or len(kept) == len(set(ready)):
+        return 0
+    return sum(kept[identify(row)][2:] != row[2:] for row in ready)
 
 
 _instant = itemgetter(0)

@@ -61,11 +61,13 @@ class TimeOrder:
     @classmethod
     def of(cls, times: Sequence[str]) -> TimeOrder:
         """Return the order of times in the fixed form, in the order of the list."""
-        for precision in PRECISIONS:
+        if all(map(str.__ge__, times, times[1:])):
+            return EXACT
+        for precision in [*PRECISIONS][1:]:
             cut = [time[:precision] for time in times]
             if all(map(str.__ge__, cut, cut[1:])):
                 break
-        return EXACT if precision == MICROSECOND else cls(precision, _disorder(times))
+        return cls(precision, _disorder(times))
 
     def combined(self, other: TimeOrder) -> TimeOrder:
         """Return the order of a list of which one part shows this order and another part that."""
