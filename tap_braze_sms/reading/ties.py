@@ -18,8 +18,9 @@ hole between them. The instant is proven when
 - the stretch lies where it lay in the pass before, the passes since it lies there together
   found as many records as it has positions, and a further one nothing new: only places
   were changed, then;
-- three passes in succession showed the same record at each position: what stands twice there, in places that no single
-  answer shows together, is on the list twice.
+- six passes in succession, cut in different places, showed the same record at each position: what stands twice there,
+  in places that no single answer shows together, is on the list twice. Servers that take turns and swap two records
+  show one of them at both places in a quarter of all passes, so that half as many would not do.
 
 Not told apart from a list at rest: a record of a part still to be read that moves to exactly
 where another has left, in a part that is read already. Only a second pass over every such
@@ -40,7 +41,11 @@ if t.TYPE_CHECKING:
     from tap_braze_sms.reading.page import Identify, Page
 
 #: Passes in succession that have to show the same record at each position, where some stand at several.
-ALIKE = 3
+ALIKE = 6
+
+#: Where the first page of a pass is cut that may be like those before it: at this part of a page the first time, as far
+#: again each time, less whole pages. Cut alike, servers that take turns would look alike.
+GOLDEN = 0.618
 
 
 @dataclass(slots=True)
@@ -220,12 +225,15 @@ class Tie:
         # Pass by pass more overlap, so that a list that moves fast still links up.
         overlap = min(2 << self.passes, (size - self.fits * (end - first)) // 2)
         # What is only looked for could lie at the very end of the list, which a page shows that reaches beyond it.
-        start = max(0, first - overlap) if first < end else first
+        start, limit = max(0, first - overlap) if first < end else first, self._limit
         offsets = {start, *range(start, max(1, end), max(1, size - overlap))}
+        if self._alike > 1:
+            limit = min(size, 2 * overlap + int((size - 2 * overlap) * (self.passes * GOLDEN % 1)))
+            offsets = {start, *range(start + limit - overlap, end, max(1, size - overlap))}
         if self._tail > start + 1:
             # Were it cut short, so would the next one be: it has to reach further all the same.
             offsets.add(self._tail - min(overlap, (self._tail - start) // 2))
-        return [(offset, self._limit) for offset in sorted(offsets)]
+        return [(offset, limit if offset == start else self._limit) for offset in sorted(offsets)]
 
     @property
     def fits(self) -> bool:
