@@ -95,11 +95,6 @@ class Scenario:
         return ", ".join(f"{name}={value!r}" for name, value, default in given if value != default)
 
     @property
-    def is_ordered(self) -> bool:
-        """Whether the list descends by time, if only roughly."""
-        return self.order not in UNORDERED
-
-    @property
     def least_answer(self) -> int:
         """Records that an answer holds at least, if the list has them, where the largest are asked for."""
         return self.largest if self.cap is None else max(1, min(self.largest, round(self.cap * (1 - self.spread))))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from simulator import Entry, Simulator
+from simulator import Entry, Simulator, seeded
 
 from tap_braze_sms.braze import rate_limit
 from tap_braze_sms.tap import TapBrazeSMS
@@ -441,3 +441,30 @@ def _fork_commands() -> None:
     os.environ.update(environment)
     sys.argv = arguments
     runpy.run_path(arguments[0], run_name="__main__")
+
+
+# What the target reads
+
+#: So that every number is one text.
+ONE_SPELLING = {"phone_spelling": "plus"}
+
+
+def lines(*messages: dict) -> bytes:
+    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
+
+
+@pytest.fixture
+def listed(simulator):
+    """Numbers on the list."""
+    entries = seeded(300, days=30, ties=0)
+    simulator.add(entries)
+    return [entry.phone for entry in entries]
+
+
+@pytest.fixture
+def load(simulator, command):
+    def run(*messages: dict, **settings: object):
+        config = {"api_key": KEY, "api_url": simulator.url, **ONE_SPELLING, **settings}
+        return command("target-braze-sms", config=config, stdin=lines(*messages))
+
+    return run

@@ -5,10 +5,24 @@ from __future__ import annotations
 import bisect
 import datetime as dt
 import random
+import typing as t
 
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.page import Page, Row
 from tap_braze_sms.reading.windows import Window
+
+if t.TYPE_CHECKING:
+    from tap_braze_sms.reading.page_planner import PageRequest
+    from tap_braze_sms.reading.window_reader import WindowReader
+
+
+class Answering(t.Protocol):
+    """A model of a list that answers requests and counts them."""
+
+    requests: int
+
+    def answer(self, dates: tuple[str, str], offset: int, limit: int) -> Page:
+        """Answer one request."""
 
 
 def identify(row: Row) -> tuple[str, str]:
@@ -108,6 +122,25 @@ class MovingList:
 
 def _age(item: tuple[int, Row]) -> int:
     return item[0]
+
+
+def answer_in_any_order(reader: WindowReader, listed: Answering, *, parallel: int, seed: int, most: float) -> None:
+    """Read a window to its end, answers coming in any order; fail where it has none."""
+    order = random.Random(seed)
+    asked: list[PageRequest] = []
+    answered: list[tuple[PageRequest, Page]] = []
+    while not reader.done:
+        while len(asked) + len(answered) < parallel and (
+            request := reader.next_request() or reader.next_request(speculative=True)
+        ):
+            asked.append(request)
+        assert asked or answered, "nothing in flight, and not done"
+        assert listed.requests < most, "no end"
+        if asked and (not answered or order.random() < 0.6):
+            request = asked.pop(order.randrange(len(asked)))
+            answered.append((request, listed.answer(reader.dates, request.offset, request.limit)))
+        else:
+            reader.add_page(*answered.pop(order.randrange(len(answered))))
 
 
 def assert_true_to(moving: MovingList, rows: list[Row], *, since: str = "", until: str = "9") -> None:

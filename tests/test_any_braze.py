@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import random
 import threading
 import typing as t
 
@@ -12,6 +11,7 @@ import pytest
 from conftest import KEY, assert_exact, config_for, examples, run_here
 from hypothesis import example, given
 from hypothesis import strategies as st
+from moving_list import answer_in_any_order
 from simulator import Entry, Simulator, seeded, spell
 from strange_list import ORDERS, START, StrangeList, loss_of, record_of
 from test_moving import assert_true
@@ -50,22 +50,9 @@ def read(
     strange: StrangeList, *, page_size: int, parallel: int = 1, seed: int = 0, largest: int = 500
 ) -> tuple[WindowReader, list[Row]]:
     """Read the window of a list, answers coming in any order."""
-    order = random.Random(seed)
     reader = WindowReader(strange.window, identify=record_of, page_size=page_size, largest=largest)
-    asked: list[PageRequest] = []
-    answered: list[tuple[PageRequest, Page]] = []
-    while not reader.done:
-        while len(asked) + len(answered) < parallel and (
-            request := reader.next_request() or reader.next_request(speculative=True)
-        ):
-            asked.append(request)
-        assert asked or answered, "nothing under way, and not done"
-        assert strange.requests < most_requests(strange, page_size), "no end"
-        if asked and (not answered or order.random() < 0.6):
-            request = asked.pop(order.randrange(len(asked)))
-            answered.append((request, strange.answer(reader.dates, request.offset, request.limit)))
-        else:
-            reader.add_page(*answered.pop(order.randrange(len(answered))))
+    most = most_requests(strange, page_size)
+    answer_in_any_order(reader, strange, parallel=parallel, seed=seed, most=most)
     return reader, [row for rows in reader.rows() for row in rows]
 
 

@@ -9,9 +9,9 @@ import os
 import stat
 
 import pytest
-from conftest import KEY, config_for
-from simulator import digits, seeded
-from test_target import ONE_SPELLING, SCHEMA, lines, record, state
+from conftest import KEY, ONE_SPELLING, config_for, lines
+from simulator import digits
+from test_target import SCHEMA, record, state
 
 from tap_braze_sms.braze.lookups import SETTLING
 from tap_braze_sms.concurrency.cancellation import CancelToken
@@ -19,23 +19,6 @@ from tap_braze_sms.reading.errors import UnusableDataError
 from tap_braze_sms.target import MOST_HELD, TargetBrazeSMS
 
 LIST = "invalid_phone_numbers"
-
-
-@pytest.fixture
-def listed(simulator):
-    """Numbers on the list."""
-    entries = seeded(300, days=30, ties=0)
-    simulator.add(entries)
-    return [entry.phone for entry in entries]
-
-
-@pytest.fixture
-def load(simulator, command):
-    def run(*messages: dict, **settings: object):
-        config = {"api_key": KEY, "api_url": simulator.url, **ONE_SPELLING, **settings}
-        return command("target-braze-sms", config=config, stdin=lines(*messages))
-
-    return run
 
 
 def schema(*properties: str, stream: str = "verified") -> dict:

@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import KEY, Run
-from simulator import digits, seeded
+from conftest import KEY, ONE_SPELLING, Run, lines
+from simulator import digits
 from singer_sdk.testing import get_target_test_class
 
 from tap_braze_sms.braze.rate_limit import budget_of
@@ -22,9 +22,6 @@ from tap_braze_sms.target import TargetBrazeSMS
 #: Seconds after a signal in which a run ends by itself, before its process is ended whatever it does.
 BY_ITSELF = LAST_RESORT - 1
 
-#: So that every number is one text.
-ONE_SPELLING = {"phone_spelling": "plus"}
-
 SCHEMA = {
     "type": "SCHEMA",
     "stream": "verified",
@@ -33,33 +30,12 @@ SCHEMA = {
 }
 
 
-def lines(*messages: dict) -> bytes:
-    return b"".join(json.dumps(message).encode() + b"\n" for message in messages)
-
-
 def record(phone: object, stream: str = "verified", field: str = "phone") -> dict:
     return {"type": "RECORD", "stream": stream, "record": {field: phone}}
 
 
 def state(value: object) -> dict:
     return {"type": "STATE", "value": value}
-
-
-@pytest.fixture
-def listed(simulator):
-    """Numbers on the list."""
-    entries = seeded(300, days=30, ties=0)
-    simulator.add(entries)
-    return [entry.phone for entry in entries]
-
-
-@pytest.fixture
-def load(simulator, command):
-    def run(*messages: dict, **settings: object):
-        config = {"api_key": KEY, "api_url": simulator.url, **ONE_SPELLING, **settings}
-        return command("target-braze-sms", config=config, stdin=lines(*messages))
-
-    return run
 
 
 def test_120_numbers_leave_the_list_in_three_requests(simulator, listed, load):
