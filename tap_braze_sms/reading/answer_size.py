@@ -12,6 +12,10 @@ UNEVEN = 4
 #: Answers in succession, as long as any, that show that none is cut, or that it was a stray that was.
 STEADY = 8
 
+#: Where the first page of a pass is cut: at this part of an answer the first time, as far again each time, less whole
+#: answers. So no two passes are cut alike; if they were, servers that take turns would look like one.
+GOLDEN = 0.618
+
 
 class AnswerSize:
     """How many records answers were seen to hold, by all windows of a run.
@@ -23,8 +27,8 @@ class AnswerSize:
     def __init__(self) -> None:
         #: Most records of any answer.
         self.largest = FEWEST
-        #: Most records that were asked for.
-        self.asked = 0
+        #: Whether more might come than the longest answer held: none as long was shorter than asked for.
+        self.may_be_larger = True
         #: Fewest records of an answer behind which the list went on; None: all were as long as asked for.
         self._cut_to: int | None = None
         self._full = 0
@@ -34,10 +38,15 @@ class AnswerSize:
         if limit >= self.largest if self._cut_to is None else limit > self._cut_to:
             # Where each answer is cut elsewhere, some are as long as any.
             self._full = self._full + 1 if count >= limit else 0
-        self.largest = max(self.largest, count)
-        self.asked = max(self.asked, limit)
+        if count > self.largest:
+            self.largest, self.may_be_larger = count, True
         if self._full >= STEADY:
             self._cut_to = None  # not cut any more
+
+    def add_open(self, count: int, limit: int) -> None:
+        """Take in how long an answer was that was not seen to be its list's last."""
+        if limit > count == self.largest:
+            self.may_be_larger = False
 
     def cut_short(self, count: int) -> None:
         """Take in that an answer of so many records was not the end of its list, though more were asked for."""

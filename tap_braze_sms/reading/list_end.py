@@ -90,7 +90,9 @@ class ListEnd:
             self._back *= 2
             return self._ended(page) if page.offset == 0 else page
         last = self._identify(page.last) if page.last else None
-        is_last = last == self._last and page.offset < self._reached
+        # Of servers that differ, one may list the last record of another amid its own.
+        is_near = page.offset < self._reached < 2 * (page.offset + page.count)
+        is_last = is_near and last == self._last
         if self._shows_end(request, page, held, is_last=is_last):
             # Of a full one, records of its last instant may have changed places with those behind it since.
             self.confirmed = self.deepest if is_last and self._is_shorter_than_asked(self.deepest) else None

@@ -109,10 +109,6 @@ class PagePlanner:
         """Records that the list surely has and that were not asked for."""
         return max(0, self.records - self.next_offset - len(self._speculative) * self._size)
 
-    def reopen(self) -> None:
-        """Ask on behind what seemed to be the end."""
-        self._end = None
-
     def next_page(self, *, is_idle: bool) -> PageRequest | None:
         """Ask for the next page in order, if the list surely has it: after a full one, if only to find the end."""
         if self._holes:

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from itertools import starmap
 from operator import eq
 
+from tap_braze_sms.reading.answer_size import GOLDEN
+
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -42,10 +44,6 @@ MOST_FURTHER = 40
 
 #: Records that neighbouring pages of the first pass share; doubled by each pass that is not linked.
 PASS_OVERLAP = 4
-
-#: Where the first page of a pass is cut: at this part of a page the first time, as far again each time, less whole
-#: pages. So no two passes are cut alike.
-GOLDEN = 0.618
 
 
 @dataclass(frozen=True, slots=True)

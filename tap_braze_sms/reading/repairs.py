@@ -66,9 +66,20 @@ class Repairs:
         """Return what to request next; None: nothing before answers are in, or at all."""
         return self._queue.popleft() if self._queue else None
 
-    def add_page(self, boundary: str, page: Page) -> None:
-        """Take in the answer to a request."""
-        self._answers[boundary].append(page)
+    def add_page(self, request: PageRequest, page: Page, records: int) -> None:
+        """Take in the answer to a request.
+
+        Args:
+            request: What was asked for.
+            page: What came.
+            records: How many the list is known to have.
+        """
+        # In passes nobody looks for what an answer left out: they are to ask for no more than comes.
+        # Where little is missing, the list has become shorter since.
+        reached = page.offset + page.count + page.count // 2
+        if page.count and not page.ends_list and reached < min(records, page.offset + request.expected):
+            self._answer_size.cut_short(page.count)
+        self._answers[request.boundary or WHOLE_LIST].append(page)
 
     def plan(self, pages: Sequence[Page], order: TimeOrder) -> None:
         """Line up requests for what is still unproven; when nothing is, this is done.

@@ -34,6 +34,8 @@ import typing as t
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tap_braze_sms.reading.answer_size import GOLDEN
+
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
 
@@ -42,10 +44,6 @@ if t.TYPE_CHECKING:
 
 #: Passes in succession that have to show the same record at each position, where some stand at several.
 ALIKE = 6
-
-#: Where the first page of a pass is cut that may be like those before it: at this part of a page the first time, as far
-#: again each time, less whole pages. Cut alike, servers that take turns would look alike.
-GOLDEN = 0.618
 
 
 @dataclass(slots=True)
@@ -227,7 +225,7 @@ class Tie:
         # What is only looked for could lie at the very end of the list, which a page shows that reaches beyond it.
         start, limit = max(0, first - overlap) if first < end else first, self._limit
         offsets = {start, *range(start, max(1, end), max(1, size - overlap))}
-        if self._alike > 1:
+        if self._alike > 1 and not self.fits:
             limit = min(size, 2 * overlap + int((size - 2 * overlap) * (self.passes * GOLDEN % 1)))
             offsets = {start, *range(start + limit - overlap, end, max(1, size - overlap))}
         if self._tail > start + 1:
@@ -239,6 +237,5 @@ class Tie:
     def fits(self) -> bool:
         """Whether the instant may well lie strictly inside one page, which alone is to prove it then."""
         first, end = self._stretch
-        # No more than an answer was seen to hold; until as many were asked for, all that were asked for may come.
-        size = min(self._size, self._answer_size.largest) if self._answer_size.asked >= self._limit else self._size
+        size = self._size if self._answer_size.may_be_larger else min(self._size, self._answer_size.largest)
         return end - first <= size - max(2, size // 10)

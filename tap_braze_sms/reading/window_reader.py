@@ -159,7 +159,8 @@ class WindowReader:
             request = self._planner.speculative_page()
         else:
             request = self._planner.next_page(is_idle=not self.pending)
-        if request is None and not speculative and self._planner.sees_end and not self._reaches_since():
+        looks_for_end = request is None and not speculative and self._planner.sees_end and not self._end.proven
+        if looks_for_end and not self._reaches_since():
             request = self._end.next_request(self._in_flight)
         if request is not None:
             self._in_flight.append(request)
@@ -175,7 +176,9 @@ class WindowReader:
         self._answer_size.add(page.count, page.limit)
         self.order = self.order.combined(page.order)
         page = self._end.add_page(request, page, self._pages)
-        if page.ends_list:
+        if not page.ends_list:
+            self._answer_size.add_open(page.count, page.limit)
+        else:
             ended = self._end.confirmed
             self._pages = [dataclasses.replace(p, ends_list=True) if p is ended else p for p in self._pages]
         if page.count or page.offset == 0:  # an empty page from the top says it all
@@ -184,12 +187,7 @@ class WindowReader:
         if request.boundary is None:
             self._planner.add(request, page, order=self.order, wanted=self._wanted(page))
         else:
-            # In passes nobody looks for what an answer left out: they are to ask for no more than comes.
-            # Where little is missing, the list has become shorter since.
-            reached = page.offset + page.count + page.count // 2
-            if page.count and not page.ends_list and reached < min(self.records, page.offset + request.expected):
-                self._answer_size.cut_short(page.count)
-            self._repairs.add_page(request.boundary, page)
+            self._repairs.add_page(request, page, self.records)
         if self._planner.at_bottom and not self.pending and not self._repairs.are_left:
             self._settle()
 
