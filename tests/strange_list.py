@@ -174,8 +174,8 @@ class StrangeList:
         """Take one position off the list: a record that stands at another is still on it."""
         if not self._entries:
             return
-        entry = self.random.choice(self._entries)
-        self._entries.remove(entry)
+        # By its place: one that is listed twice is equal to itself, and stands elsewhere.
+        entry = self._entries.pop(self.random.randrange(len(self._entries)))
         for server, places in zip(self._servers, self._places, strict=True):
             at = bisect.bisect_left(server, places(entry), key=places)
             while server[at] is not entry:
@@ -204,10 +204,10 @@ class StrangeList:
 
     def shuffle(self) -> None:
         """Let those that the order does not tell apart change places."""
-        for entry in self._entries:
-            entry.place = (entry.place[0], self.random.random())
         if self.order == "random":
             return
+        for entry in self._entries:
+            entry.place = (entry.place[0], self.random.random())
         for server, places in zip(self._servers, self._places, strict=True):
             server.sort(key=places)
 
