@@ -124,6 +124,6 @@ $(VENV)/demo.stamp: pyproject.toml $(PIN) meltano.yml | $(UV)
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/dev.stamp $(VENV)/demo.stamp
-	@echo "Installing Postgres' tap and loader into .meltano"
-	@$(MELTANO_INSTALL) tap-postgres target-postgres
+	@echo "Installing Postgres' tap and loader, and the one of CSV, into .meltano"
+	@$(MELTANO_INSTALL) tap-postgres target-postgres target-csv
 	@touch $@

@@ -1,4 +1,4 @@
-"""What is written down twice says the same: settings in the code, in meltano.yml and in README.md; schemas."""
+"""What is written down twice says the same: settings in the code, in meltano.yml and in docs/settings.md; schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tap_braze_sms.target import TargetBrazeSMS
 
 ROOT = Path(__file__).parent.parent
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text())
-README = (ROOT / "README.md").read_text()
+SETTINGS = (ROOT / "docs" / "settings.md").read_text()
 PLUGINS = {
     "tap-braze-sms": ("extractors", TapBrazeSMS, settings.TAP.to_dict()),
     "target-braze-sms": ("loaders", TargetBrazeSMS, settings.TARGET.to_dict()),
@@ -90,12 +90,10 @@ def test_every_variable_of_the_example_sets_something():
     assert set(names) <= known | {"MELTANO_STATE_BACKEND_URI"}
 
 
-def readme_tables():
-    """Return the tables of README's settings: each a dict of rows by the name in backticks."""
-    _, _, section = README.partition("\n## Settings\n")
-    assert section, "README.md has no section Settings"
+def tables_of_settings():
+    """Return the tables of docs/settings.md: each a dict of rows by the name in backticks."""
     tables = [{}]
-    for line in re.split(r"^## ", section, flags=re.MULTILINE)[0].splitlines():
+    for line in SETTINGS.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.startswith("|"):
             tables += [{}] if tables[-1] else []
@@ -104,13 +102,12 @@ def readme_tables():
     return [table for table in tables if table]
 
 
-@pytest.mark.skipif(not README, reason="README.md is yet to be written")
 @each_plugin
-def test_readme_knows_the_settings_of_the_code(name):
+def test_the_guide_knows_the_settings_of_the_code(name):
     """The first table is the tap's; the target's may leave out what it shares with the tap."""
     _, _, schema = PLUGINS[name]
     properties = schema["properties"]
-    tables = readme_tables()
+    tables = tables_of_settings()
     if name == "tap-braze-sms":
         table = tables[0]
         assert table.keys() == properties.keys()
@@ -122,7 +119,7 @@ def test_readme_knows_the_settings_of_the_code(name):
         words = re.split(r"[\s,`]+", described)
         default = properties[setting].get("default")
         spelled = default if isinstance(default, str) else json.dumps(default)
-        assert default is None or spelled in words, f"{setting}: README says {described!r}, not {default!r}"
+        assert default is None or spelled in words, f"{setting}: the guide says {described!r}, not {default!r}"
         assert ("required" in words) is (setting in schema["required"]), setting
 
 

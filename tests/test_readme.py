@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import gzip
 import hashlib
@@ -28,19 +29,19 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "examples/sql/README.md")]
 PAGES += [page for page in [ROOT / "examples" / "dagster" / "README.md"] if page.exists()]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-README = PAGES[0].read_text()
 SECURITY = PAGES[1]
+GUIDES = [PAGES[0], *sorted((ROOT / "docs").glob("*.md"))]
 
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text())
 
 
-def blocks(language, page=None):
-    """Return the blocks in a language, of README.md or of all pages."""
+def blocks(language, pages=PAGES):
+    """Return the blocks in a language, of all pages or of some."""
     found = [
         (path.name, re.sub(f"^{indent}", "", code, flags=re.MULTILINE))
-        for path in ([page] if page else PAGES)
+        for path in pages
         for indent, kind, code in _BLOCK.findall(path.read_text())
         if kind == language
     ]
@@ -48,8 +49,8 @@ def blocks(language, page=None):
 
 
 def block(marker, language="shell"):
-    """Return the one block of README.md that has something in it."""
-    (code,) = [param.values[0] for param in blocks(language, PAGES[0]) if marker in param.values[0]]
+    """Return the one block of README.md and docs/ that has something in it."""
+    (code,) = [param.values[0] for param in blocks(language, GUIDES) if marker in param.values[0]]
     return code
 
 
@@ -76,17 +77,18 @@ def test_shell_is_shell(code):
 
 def test_the_commands_name_what_there_is():
     names = {plugin["name"] for plugins in PROJECT["plugins"].values() for plugin in plugins}
-    names |= {plugin["name"] for param in blocks("yaml", PAGES[0]) for plugin in yaml.safe_load(param.values[0])}
+    names |= {plugin["name"] for param in blocks("yaml", GUIDES) for plugin in yaml.safe_load(param.values[0])}
     jobs = {job["name"] for job in PROJECT["jobs"]}
     schedules = {schedule["name"] for schedule in PROJECT["schedules"]}
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    shell = "\n".join(param.values[0] for param in [*blocks("shell", PAGES[0]), *blocks("text", PAGES[0])])
+    shell = "\n".join(param.values[0] for param in [*blocks("shell", GUIDES), *blocks("text", GUIDES)])
     shell = re.sub(r"\s#.*", "", shell)
     run = {word for line in re.findall(r"meltano run (.*)", shell) for word in line.split()}
     assert run
     assert {word for word in run if word not in names | jobs} <= {"--state-id-suffix", "backfill-2025-q1"}
     assert set(re.findall(r"schedule run (\S+)", shell)) == {"hourly-braze-postgres"} <= schedules
-    assert set(re.findall(r"`make ([a-z-]+)", README) + re.findall(r"^make ([a-z-]+)", shell, re.MULTILINE)) <= targets
+    prose = "\n".join(page.read_text() for page in GUIDES)
+    assert set(re.findall(r"`make ([a-z-]+)", prose) + re.findall(r"^make ([a-z-]+)", shell, re.MULTILINE)) <= targets
 
 
 def test_links_lead_somewhere():
@@ -119,7 +121,7 @@ def test_the_stream_map_hashes_numbers_before_they_leave_the_tap(command, simula
     entries = list(generated(200, days=20))
     simulator.add(entries)
     asked = [entries[0].phone, "+12005559876"]
-    (config,) = [json.loads(param.values[0]) for param in blocks("json", SECURITY)]
+    (config,) = [json.loads(param.values[0]) for param in blocks("json", [SECURITY])]
     keyed = config["stream_maps"]["invalid_phone_numbers"]
     config["stream_maps"]["phone_number_status"] = keyed | {"__key_properties__": ["phone_hash"]}
     config |= config_for(simulator, phone_numbers=asked)
@@ -157,7 +159,7 @@ def test_a_hashed_number_is_found_by_hashing_it_the_same_way():
 
 def test_plugins_to_add_fit_the_project():
     known = {plugin["name"]: plugin for plugins in PROJECT["plugins"].values() for plugin in plugins}
-    added = [plugin for param in blocks("yaml", PAGES[0]) for plugin in yaml.safe_load(param.values[0])]
+    added = [plugin for param in blocks("yaml", GUIDES) for plugin in yaml.safe_load(param.values[0])]
     assert len(added) > 2
     for plugin in added:
         parent = known.get(plugin.get("inherit_from"))
@@ -187,14 +189,12 @@ def test_the_query_gives_one_row_a_number():
 
 
 class Shell:
-    """Runs README's lines in a folder, with the project's commands and loaders to be found."""
+    """Runs the pages' lines in a folder, with the project's commands and loaders to be found."""
 
     def __init__(self, folder):
         self.folder = folder
         programs = folder / "bin"
         programs.mkdir()
-        for kind, name in {"extractors": "tap-braze-sms", "loaders": "target-postgres"}.items():
-            (programs / name).symlink_to(executable(kind, name))
         (programs / "target-braze-sms").symlink_to(Path(sys.executable).with_name("target-braze-sms"))
         (programs / "meltano").symlink_to(Path(sys.executable).with_name("meltano"))
         foreign = re.compile("(MELTANO|TAP|TARGET)_")
@@ -212,6 +212,12 @@ class Shell:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def environments(self, loader):
+        """Have the folders tap and loader, as README makes them, with commands that `make` installed."""
+        for folder, kind, name in (("tap", "extractors", "tap-braze-sms"), ("loader", "loaders", loader)):
+            (self.folder / folder / "bin").mkdir(parents=True)
+            (self.folder / folder / "bin" / name).symlink_to(executable(kind, name))
 
     def write(self, name, **config):
         (self.folder / name).write_text(json.dumps(config))
@@ -233,22 +239,52 @@ def asked(server):
     return ask
 
 
-def loader(server, schema):
+def postgres(server, schema):
     url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     return {"sqlalchemy_url": url, "default_target_schema": schema, "use_copy": True}
+
+
+def in_duckdb(folder):
+    with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
+        return warehouse.execute("SELECT phone, invalid_detected_at FROM braze.invalid_phone_numbers").fetchall()
+
+
+def in_csv_files(folder):
+    rows = [row for file in folder.glob("*.csv") for row in csv.DictReader(file.read_text().splitlines())]
+    return {(row["phone"], row["invalid_detected_at"]) for row in rows}
+
+
+@pytest.mark.parametrize("loader, rows", [("target-duckdb", in_duckdb), ("target-csv", in_csv_files)])
+def test_the_first_load_needs_no_server_and_the_next_goes_on_from_its_state(shell, simulator, loader, rows):
+    simulator.add(generated(300, days=20))
+    # The same versions as under Meltano.
+    (pinned,) = (plugin["pip_url"] for plugin in PROJECT["plugins"]["loaders"] if plugin["name"] == loader)
+    _, *load = block(f"pip install {pinned}").splitlines()
+    shell.environments(loader)
+    shell.write("config.json", **config_for(simulator))
+    shell("\n".join(load))
+    assert len(rows(shell.folder)) == 300
+    simulator.detect(5, minutes=3)
+    simulator.requests.clear()
+    shell(block("--state state.json").replace("target-duckdb", loader))
+    assert len(simulator.requests) <= 2
+    assert len(rows(shell.folder)) == 305
 
 
 @pytest.mark.timeout(240)
 def test_without_a_runner_each_run_goes_on_from_the_state_of_the_last(shell, simulator, server, asked):
     simulator.add(generated(300, days=20))
+    shell.environments("target-postgres")
     shell.write("config.json", **config_for(simulator))
-    shell.write("target.json", **loader(server, "by_hand"))
-    pipe = block("--state state.json")
-    assert "state.json" in pipe
-    shell(pipe.replace(" --state state.json", "", 1))
+    shell.write("target.json", **postgres(server, "by_hand"))
+    first, following = (
+        block(marker).replace("target-duckdb", "target-postgres")
+        for marker in ("install target-duckdb", "--state state.json")
+    )
+    shell(first.splitlines()[-1])
     simulator.detect(5, minutes=3)
     simulator.requests.clear()
-    shell(pipe)
+    shell(following)
     assert len(simulator.requests) <= 2
     assert asked("SELECT count(*) FROM by_hand.invalid_phone_numbers") == [(305,)]
 
@@ -269,7 +305,7 @@ def test_a_backfill_beside_the_schedule_reads_its_range_and_leaves_the_schedules
             "TAP_BRAZE_SMS_API_KEY": KEY,
             "TAP_BRAZE_SMS_API_URL": simulator.url,
             "TAP_BRAZE_SMS_START_DATE": "2024-01-01",
-            "TARGET_POSTGRES_SQLALCHEMY_URL": loader(server, "")["sqlalchemy_url"],
+            "TARGET_POSTGRES_SQLALCHEMY_URL": postgres(server, "")["sqlalchemy_url"],
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "backfilled",
             "MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}",
         },
