@@ -17,6 +17,7 @@ WORKDIR /source
 COPY requirements/constraints.txt requirements/
 RUN python -m pip install --no-cache-dir --constraint requirements/constraints.txt hatchling
 COPY LICENSE README.md pyproject.toml ./
+COPY tools/description.py tools/
 COPY schemas schemas
 COPY tap_braze_sms tap_braze_sms
 RUN python -m hatchling build --target wheel --directory /wheels

@@ -61,6 +61,12 @@ def test_an_sdist_holds_what_git_knows_but_for_ci(dist):
         dist.check_sdist({"README.md", "tests/data/a.singer", "tests/data/numbers.csv", "PKG-INFO"}, known)
 
 
+def test_a_release_knows_where_the_repository_is(dist):
+    dist.check_repository("Repository, https://github.com/example/tap-braze-sms")
+    with pytest.raises(SystemExit, match="does not know yet where the repository is"):
+        dist.check_repository("Repository, https://github.com/OWNER/tap-braze-sms")
+
+
 @pytest.mark.parametrize(
     "tag, heading, problem",
     [

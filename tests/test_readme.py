@@ -91,19 +91,6 @@ def test_the_commands_name_what_there_is():
     assert set(re.findall(r"`make ([a-z-]+)", prose) + re.findall(r"^make ([a-z-]+)", shell, re.MULTILINE)) <= targets
 
 
-def test_links_lead_somewhere():
-    for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "RESULTS.md"]:
-        text = page.read_text()
-        for target in re.findall(r"\]\(([^)\s]+)\)", text):
-            path, _, anchor = target.partition("#")
-            if not path.startswith("http"):
-                file = page.parent / path if path else page
-                assert file.exists(), f"{page.name}: {target}"
-                if anchor:
-                    titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
-                    assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
-
-
 def test_the_configuration_is_one():
     config = json.loads(block("your-rest-api-key", "json"))
     assert settings.apply_defaults_and_validate(config, settings.TAP.to_dict()) == []

@@ -50,6 +50,7 @@ def main() -> None:
     check_wheel(names, metadata["Version"])
     if options.tag:
         check_tag(options.tag, metadata["Version"])
+        check_repository(metadata["Project-URL"])
     supported = re.findall(r"Python :: (3\.\d+)$", "\n".join(metadata.get_all("Classifier", [])), re.MULTILINE)
     for version in [options.python] if options.python else supported:
         python = find(version)
@@ -101,6 +102,12 @@ def check_tag(tag: str, version: str) -> None:
     heading = rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$"
     if not re.search(heading, (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE):
         sys.exit(f"CHANGELOG.md has no section ## [{version}] with its date")
+
+
+def check_repository(url: str) -> None:
+    """Check that the package index is told where the repository is: every link of the description begins there."""
+    if "OWNER" in url:
+        sys.exit(f"pyproject.toml does not know yet where the repository is: {url}")
 
 
 def find(version: str) -> str | None:
