@@ -67,8 +67,8 @@ newest: $(VENV)/test.stamp ## Run the tests with the newest singer-sdk, pre-rele
 	@$(UV) pip install --python $(PYTHON_IN_VENV) --upgrade 'singer-sdk>=0.dev0'
 	@$(PYTHON_IN_VENV) -m pytest -n auto $(ARGS)
 
-simulator: | $(UV) ## Braze on localhost, until Ctrl-C (ARGS="--help" lists its options)
-	@$(PYTHON_IN_VENV) tests/simulator.py $(ARGS)
+simulator: $(VENV)/simulator.stamp ## Braze on localhost, until Ctrl-C (ARGS="--help" lists its options)
+	@$(PYTHON_IN_VENV) -m braze_simulator $(ARGS)
 
 simulate: $(VENV)/dev.stamp ## Whole readings in virtual time, seed after seed, for a minute (ARGS="--help": one seed, small lists, costs)
 	@$(PYTHON_IN_VENV) -m simulation $(ARGS)
@@ -98,7 +98,12 @@ $(UV):
 
 INSTALL = $(UV) pip install --quiet --python $(PYTHON_IN_VENV) --constraint $(PIN)
 
-$(VENV)/dev.stamp: pyproject.toml $(PIN) | $(UV)
+$(VENV)/simulator.stamp: simulator/pyproject.toml | $(UV)
+	@echo "Installing the simulator into $(VENV)"
+	@$(INSTALL) --editable simulator
+	@touch $@
+
+$(VENV)/dev.stamp: pyproject.toml $(PIN) $(VENV)/simulator.stamp | $(UV)
 	@echo "Installing the project and its tools into $(VENV)"
 	@$(INSTALL) --editable . --group dev
 	@touch $@
@@ -118,7 +123,7 @@ $(VENV)/dist.stamp: $(VENV)/dev.stamp
 # `meltano run` installs plugins, too, but only once: not again after the tap's dependencies have changed.
 MELTANO_INSTALL = $(VENV)/bin/meltano --log-level error install
 
-$(VENV)/demo.stamp: pyproject.toml $(PIN) meltano.yml | $(UV)
+$(VENV)/demo.stamp: pyproject.toml $(PIN) meltano.yml $(VENV)/simulator.stamp | $(UV)
 	@echo "Installing Meltano into $(VENV)"
 	@$(INSTALL) --group meltano
 	@echo "Installing the tap, the target and DuckDB's loader into .meltano"

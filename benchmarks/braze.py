@@ -1,4 +1,4 @@
-"""The simulated Braze of the benchmark: the tests' simulator, and what it saw of each run.
+"""The simulated Braze of the benchmark: the simulator, and what it saw of each run.
 
 `run.py` starts it as a process of its own, options as JSON in the argument. It prints its address, serves until its
 standard input ends, and answers two control requests more than the simulator itself:
@@ -14,7 +14,7 @@ import sys
 import typing as t
 from collections import Counter
 
-from simulator import CONTROL_PATH, LIST_PATH, MAX_PAGE, Message, Reply, Simulator, generated, success
+from braze_simulator import CONTROL_PATH, LIST_PATH, MAX_PAGE, Message, Reply, Simulator, generated, success
 
 #: Seconds without a new request that count as a pause.
 PAUSE = 1.0

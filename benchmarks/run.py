@@ -107,7 +107,6 @@ def simulated(scenario: Scenario, until: dt.date) -> Iterator[Braze]:
     }
     process = subprocess.Popen(
         [sys.executable, contenders.HERE / "braze.py", json.dumps(options)],
-        env={**os.environ, "PYTHONPATH": str(PROJECT / "tests")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -208,7 +208,7 @@ def simulator() -> Iterator[Braze]:
         "--port": 0,
         "--port-file": port_file,
     }
-    command = [sys.executable, PROJECT / "tests" / "simulator.py", *itertools.chain.from_iterable(options.items())]
+    command = [sys.executable, "-m", "braze_simulator", *itertools.chain.from_iterable(options.items())]
     with (FOLDER / "simulator.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen([str(word) for word in command], stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -26,7 +26,7 @@ PACKAGE = "tap_braze_sms"
 #: What of the repository means nothing outside of it.
 LEFT_OUT = {".ci", ".github", ".pre-commit-config.yaml"}
 
-#: What needs nothing but the wheel and the simulator.
+#: What needs nothing but the wheel and the simulator, which the sdist brings along.
 TESTS = [f"tests/integration/test_{name}.py" for name in ("cli", "sdk_contract", "target")]
 
 #: pyenv keeps its Pythons off the path.
@@ -136,6 +136,7 @@ def try_wheel(python: str, wheel: Path, sdist: Path, tests: list[str]) -> None:
             # The filter is not in the first releases of 3.10 and 3.11; this archive is our own.
             archive.extractall(folder)  # noqa: S202
         tree = Path(folder, sdist.name.removesuffix(".tar.gz"))
+        run(*install, tree / "simulator")
         shutil.rmtree(tree / PACKAGE)
         here = f"import sys, {PACKAGE} as tap; sys.exit(not tap.__file__.startswith(sys.prefix) and tap.__file__)"
         run(commands / "python", "-c", here, cwd=tree)

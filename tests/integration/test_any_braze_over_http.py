@@ -6,8 +6,8 @@ import datetime as dt
 import typing as t
 
 import pytest
-from simulator import Entry, Simulator, seeded, spell
 
+from braze_simulator import Entry, Simulator, seeded, spell
 from support.runs import KEY, assert_exact, assert_true, config_for, run_here
 from tap_braze_sms.braze import client
 

@@ -9,9 +9,9 @@ import os
 import stat
 
 import pytest
-from simulator import digits
 from test_target import SCHEMA, record, state
 
+from braze_simulator import digits
 from support.runs import KEY, ONE_SPELLING, config_for, lines
 from tap_braze_sms.braze.lookups import SETTLING
 from tap_braze_sms.concurrency.cancellation import CancelToken

@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
-from simulator import Simulator, seeded, unusable
 
+from braze_simulator import Simulator, seeded, unusable
 from support.runs import KEY, config_for
 from tap_braze_sms.check import MOST_REQUESTS
 

@@ -11,8 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from simulator import Entry, Simulator, number, seeded, spell
 
+from braze_simulator import Entry, Simulator, number, seeded, spell
 from support.commands import Run, bookmark_of
 from support.paths import BIN, ROOT
 from support.runs import assert_exact, config_for, fixed, row_of, rows_of, run_here, state_of

@@ -11,8 +11,8 @@ import threading
 import typing as t
 
 import pytest
-from simulator import Entry, Simulator, number, seeded, spell
 
+from braze_simulator import Entry, Simulator, number, seeded, spell
 from support.runs import KEY, assert_exact, config_for, row_of, rows_of, run_here
 from tap_braze_sms.braze.client import BrazeClient, RequestRefusedError
 from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from simulator import Entry, Simulator, seeded
 
+from braze_simulator import Entry, Simulator, seeded
 from support.commands import PATIENCE, Process, Run, bookmark_of
 from support.runs import config_for, row_of, rows_of, run_here
 from tap_braze_sms.braze.client import BrazeClient

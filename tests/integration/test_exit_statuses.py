@@ -7,8 +7,8 @@ import json
 import signal
 
 import pytest
-from simulator import Entry, spell
 
+from braze_simulator import Entry, spell
 from support.runs import KEY
 from tap_braze_sms.reading.errors import Kind, ReadingError, UnusableInputError
 from tap_braze_sms.singer.cli import exit_status

@@ -8,8 +8,8 @@ import gzip
 import json
 
 import pytest
-from simulator import seeded
 
+from braze_simulator import seeded
 from support.runs import KEY, assert_exact, config_for, state_of
 
 TAP, TARGET, STREAM = "tap-braze-sms", "target-braze-sms", "invalid_phone_numbers"

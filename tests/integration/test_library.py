@@ -8,8 +8,8 @@ import sys
 import textwrap
 
 import pytest
-from simulator import Simulator, digits, seeded
 
+from braze_simulator import Simulator, digits, seeded
 from support.runs import KEY
 from tap_braze_sms import settings
 from tap_braze_sms.braze.errors import RequestRefusedError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from simulator import Entry, Simulator, seeded, spell
 
+from braze_simulator import Entry, Simulator, seeded, spell
 from support.commands import bookmark_of
 from support.runs import KEY, assert_true, config_for, key_of, keys_of, run_here
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from simulator import seeded
 
+from braze_simulator import seeded
 from support.runs import assert_exact, config_for
 
 

@@ -9,10 +9,10 @@ import re
 import traceback
 
 import pytest
-from simulator import Entry, Simulator, digits, seeded
 from singer_sdk.exceptions import FatalAPIError, MapExpressionError
 from singer_sdk.logging import StructuredFormatter
 
+from braze_simulator import Entry, Simulator, digits, seeded
 from support.commands import Run
 from support.runs import config_for
 from tap_braze_sms.singer.redaction import redact

@@ -13,8 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from simulator import generated
-
+from braze_simulator import generated
 from support.runs import config_for, run_here
 from tap_braze_sms.singer.progress import EVERY_LIVE
 

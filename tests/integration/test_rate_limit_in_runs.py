@@ -6,8 +6,7 @@ import json
 import math
 import random
 
-from simulator import Simulator, seeded
-
+from braze_simulator import Simulator, seeded
 from support.runs import config_for
 from tap_braze_sms.braze.rate_limit import MARGIN
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator import Entry, Simulator, number, seeded, spell
 
+from braze_simulator import Entry, Simulator, number, seeded, spell
 from support.commands import Run, bookmark_of
 from support.examples import examples
 from support.runs import config_for, fixed, row_of, rows_of, run_here, state_of

@@ -14,7 +14,6 @@ import click
 import pytest
 import singer_sdk.mapper
 import singer_sdk.plugin_base
-from simulator import Entry, Simulator, seeded, spell
 from singer_sdk import RecordSink, Sink, Stream, Tap, Target
 from singer_sdk._logging import _setup_console_logging
 from singer_sdk.helpers._batch import StorageTarget
@@ -23,6 +22,7 @@ from singer_sdk.mapper import CustomStreamMap
 from singer_sdk.plugin_base import BaseSingerReader, PluginBase
 from singer_sdk.testing import SuiteConfig, get_tap_test_class
 
+from braze_simulator import Entry, Simulator, seeded, spell
 from support.paths import ROOT
 from support.runs import assert_exact, config_for, run_here
 from tap_braze_sms import streams, tap, target

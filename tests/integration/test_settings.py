@@ -8,8 +8,8 @@ import os
 import subprocess
 
 import pytest
-from simulator import Entry, seeded, spell
 
+from braze_simulator import Entry, seeded, spell
 from support.runs import KEY, config_for, run_here
 from tap_braze_sms.braze.instances import INSTANCES, url_of
 from tap_braze_sms.settings import parse_env_value

@@ -17,12 +17,12 @@ import time
 import typing as t
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import requests
-import simulator
-from simulator import LIST_PATH, REMOVE_PATH, Behaviour, Entry, Simulator, seeded, spell
+
+from braze_simulator import LIST_PATH, REMOVE_PATH, Behaviour, Entry, Simulator, seeded, spell
+from braze_simulator import server as simulator
 
 UNTIL = dt.datetime(2026, 3, 1, tzinfo=dt.timezone.utc)
 EVERYTHING = {"start_date": "2000-01-01", "end_date": "2100-01-01"}
@@ -1349,7 +1349,7 @@ def test_seeds_are_spelled_as_told_and_are_otherwise_the_same(how, signs):
 @contextlib.contextmanager
 def started(*options):
     """Start the command; yield its address, and what else it says."""
-    command = [sys.executable, str(Path(simulator.__file__)), "--until", "2026-03-01T00:00:00Z", *options]
+    command = [sys.executable, "-m", "braze_simulator", "--until", "2026-03-01T00:00:00Z", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:
         output = t.cast("t.TextIO", process.stdout)
         try:
@@ -1374,8 +1374,9 @@ def test_the_command_takes_what_it_drew_as_options_that_can_be_repeated():
     drawn = {name: value for name, value in simulator.strange(7).items() if name != "page_cap"}
     assert len(drawn) > 2
     assert {name: first[name] for name in drawn} == drawn
-    word, python, script, *words = shlex.split(again)
-    assert (word, python, Path(script)) == ("Again:", "python", Path(simulator.__file__))
+    word, *command, words = again.split(" ", 4)
+    assert [word, *command] == ["Again:", "python", "-m", "braze_simulator"]
+    words = shlex.split(words)
     assert "--strange" not in words
     with started(*words) as (url, _):
         assert asked(url)["behaviour"] == first
@@ -1407,7 +1408,7 @@ def test_the_command_seeds_strange_entries():
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path, signum):
-    command = [sys.executable, str(Path(simulator.__file__)), "--records", "50", "--days", "10", "--until"]
+    command = [sys.executable, "-m", "braze_simulator", "--records", "50", "--days", "10", "--until"]
     command += ["2026-03-01T00:00:00Z", "--port-file", str(tmp_path / "port"), "--end-inclusive", "--latency-ms", "1"]
     command += ["--api-key", "k", "--rate-limit", "9", "--fault-kinds", "500", "html", "--no-refuse-reasons"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ.copy()) as process:

@@ -7,8 +7,8 @@ import json
 import random
 
 import pytest
-from simulator import Entry, seeded, spell
 
+from braze_simulator import Entry, seeded, spell
 from support.runs import config_for
 
 WHEN = dt.datetime(2026, 3, 1, 4, 5, 6, 789_000, tzinfo=dt.timezone.utc)

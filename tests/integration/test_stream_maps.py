@@ -6,8 +6,8 @@ import datetime as dt
 import json
 
 import pytest
-from simulator import seeded
 
+from braze_simulator import seeded
 from support.runs import assert_exact, config_for
 
 NAME, STREAM, STATUS = "tap-braze-sms", "invalid_phone_numbers", "phone_number_status"

@@ -9,9 +9,9 @@ import signal
 import subprocess
 
 import pytest
-from simulator import digits
 from singer_sdk.testing import get_target_test_class
 
+from braze_simulator import digits
 from support.commands import Run
 from support.paths import DATA
 from support.runs import KEY, ONE_SPELLING, lines

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from simulator import Entry, Simulator
 
+from braze_simulator import Entry, Simulator
 from support.commands import Command
 from support.meltano_project import executable
 from support.paths import ROOT

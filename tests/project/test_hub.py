@@ -7,9 +7,9 @@ import json
 
 import pytest
 import yaml
-from simulator import Simulator, digits, seeded
 from test_documented import PROJECT, in_meltano, own_settings
 
+from braze_simulator import Simulator, digits, seeded
 from support.meltano_project import Project, executable
 from support.paths import ROOT
 

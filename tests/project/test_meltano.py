@@ -11,8 +11,8 @@ import signal
 import duckdb
 import pytest
 import yaml
-from simulator import Simulator, digits, seeded
 
+from braze_simulator import Simulator, digits, seeded
 from support.meltano_project import Project
 from support.paths import ROOT
 

@@ -7,8 +7,8 @@ import json
 import subprocess
 
 import pytest
-from simulator import Simulator, seeded
 
+from braze_simulator import Simulator, seeded
 from support.meltano_project import Project, executable
 from support.runs import KEY, config_for
 

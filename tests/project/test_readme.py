@@ -17,8 +17,8 @@ from pathlib import Path
 import duckdb
 import pytest
 import yaml
-from simulator import digits, generated
 
+from braze_simulator import digits, generated
 from support.meltano_project import Project, executable
 from support.paths import DATA, ROOT
 from support.runs import KEY, config_for, row_of, rows_of

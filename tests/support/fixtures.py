@@ -7,8 +7,8 @@ import tempfile
 import typing as t
 
 import pytest
-from simulator import Simulator, seeded
 
+from braze_simulator import Simulator, seeded
 from support.commands import FORKS, Command, Forker, Launch, execute
 from support.runs import KEY, ONE_SPELLING, lines
 from tap_braze_sms.braze import rate_limit

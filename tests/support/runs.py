@@ -14,7 +14,7 @@ from tap_braze_sms.reading import timestamps
 if t.TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from simulator import Entry, Simulator
+    from braze_simulator import Entry, Simulator
 
 KEY = "simulator-key"
 

@@ -11,8 +11,8 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator import seeded
 
+from braze_simulator import seeded
 from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.responses import ResponseParser

@@ -1,7 +1,6 @@
 """A stand-in for Braze on localhost: the invalid-phone-number list, its moves and its faults.
 
-Standard library only, and nothing from the tap: client and fake must not share a bug.
-`python tests/simulator.py --help` starts one from a shell, `with Simulator(seeded(1000)) as braze:` from a test.
+Served over HTTP, and started from a command line.
 """
 
 from __future__ import annotations
@@ -1593,7 +1592,9 @@ def _instants(rng: random.Random, midnight: int, size: int, ties: float) -> Iter
 def arguments() -> argparse.Namespace:
     """Read the command line: every Behaviour field is an option too."""
     # Without abbreviations: --strange has to be found again in what was written.
-    parser = argparse.ArgumentParser(description="A stand-in for Braze on localhost.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        "braze-simulator", description="A stand-in for Braze on localhost.", allow_abbrev=False
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--port-file", type=Path, help="gets the port's number once the simulator serves")
@@ -1714,9 +1715,5 @@ def main() -> None:
             flush=True,
         )
         if args.strange is not None:
-            print(f"Again: {again(['python', *sys.argv], drawn)}", flush=True)  # noqa: T201
+            print(f"Again: {again(['python', '-m', 'braze_simulator', *sys.argv[1:]], drawn)}", flush=True)  # noqa: T201
         stopped.recv(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,51 @@
+"""A stand-in for Braze on localhost: the invalid-phone-number list, its moves and its faults.
+
+Standard library only, and nothing from the tap: client and stand-in must not share a mistake. `braze-simulator --help`
+starts one from a shell, `with Simulator(seeded(1000)) as braze:` from a program.
+"""
+
+from braze_simulator.server import (
+    CONTROL_PATH,
+    LIST_PATH,
+    MAX_PAGE,
+    REMOVE_PATH,
+    Behaviour,
+    Entry,
+    Message,
+    Reply,
+    Simulator,
+    digits,
+    generated,
+    number,
+    odd,
+    repeated,
+    seeded,
+    spell,
+    strange,
+    success,
+    unusable,
+    without_phone,
+)
+
+__all__ = [
+    "CONTROL_PATH",
+    "LIST_PATH",
+    "MAX_PAGE",
+    "REMOVE_PATH",
+    "Behaviour",
+    "Entry",
+    "Message",
+    "Reply",
+    "Simulator",
+    "digits",
+    "generated",
+    "number",
+    "odd",
+    "repeated",
+    "seeded",
+    "spell",
+    "strange",
+    "success",
+    "unusable",
+    "without_phone",
+]
