@@ -28,7 +28,7 @@ class SeenSimulator(Simulator):
         if message.target == f"{CONTROL_PATH}/seen":
             return self._seen()
         if message.target == f"{CONTROL_PATH}/numbers":
-            numbers = "\n".join(self._listing.number_at(position) for position in range(len(self._listing)))
+            numbers = "\n".join(self.listing.number_at(position) for position in range(len(self.listing)))
             return Reply(200, numbers.encode(), "text/plain")
         return super().control(message)
 

@@ -1,6 +1,6 @@
 """`python -m braze_simulator` is the command `braze-simulator`."""
 
-from braze_simulator.server import main
+from braze_simulator.cli import main
 
 if __name__ == "__main__":
     main()

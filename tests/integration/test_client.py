@@ -484,7 +484,7 @@ def test_a_record_that_cannot_be_used_stops_the_run_naming_window_and_position(c
 
 
 def test_fields_that_the_schema_does_not_know_are_told_once_each(command, simulator, config, entries):
-    rows = simulator._listing.rows
+    rows = simulator.listing.rows
     for position, extra in ((3, b"carrier"), (4, b"carrier"), (400, b"carrier"), (700, b"country"), (720, b"country")):
         rows[position] = rows[position][:-1] + b',"' + extra + b'":"x"}'
     run = command("tap-braze-sms", config=config)

@@ -67,8 +67,8 @@ def test_at_the_whole_limit_a_run_is_refused_at_most_once_a_request_under_way_an
 
 
 def _charge(simulator: Simulator, others: random.Random) -> None:
-    with simulator._lock:
-        simulator._spent += others.random() < 0.3
+    with simulator.lock:
+        simulator.rate_limit.spent += others.random() < 0.3
 
 
 def test_a_refusal_is_waited_out_until_the_reset(command):

@@ -21,8 +21,26 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from braze_simulator import LIST_PATH, REMOVE_PATH, Behaviour, Entry, Simulator, seeded, spell
-from braze_simulator import server as simulator
+from braze_simulator import (
+    LIST_PATH,
+    REMOVE_PATH,
+    Behaviour,
+    Entry,
+    Simulator,
+    digits,
+    odd,
+    repeated,
+    seeded,
+    spell,
+    strange,
+    unusable,
+    without_phone,
+)
+from braze_simulator.behaviour import DEFAULTS, FIELDS
+from braze_simulator.cli import as_options
+from braze_simulator.endpoints import MAX_URL
+from braze_simulator.order import ORDERS
+from braze_simulator.seeds import REPEATS, UNUSABLE
 
 UNTIL = dt.datetime(2026, 3, 1, tzinfo=dt.timezone.utc)
 EVERYTHING = {"start_date": "2000-01-01", "end_date": "2100-01-01"}
@@ -190,7 +208,7 @@ def test_an_unknown_path_is_not_found(client):
 @pytest.mark.parametrize("name", ["phone_numbers[]", "phone_numbers%5B%5D"])
 def test_numbers_are_found_by_their_digits_whatever_the_dates(braze, client, name):
     wanted = braze.entries()[3::400]
-    numbers = [f"+{simulator.digits(known.phone)}" for known in reversed(wanted)] + ["+12015550000x"]
+    numbers = [f"+{digits(known.phone)}" for known in reversed(wanted)] + ["+12015550000x"]
     query = "&".join(f"{name}={number.replace('+', '%2B')}" for number in numbers)
     answer = client.get({}, path=f"{LIST_PATH}?{query}&start_date=2001-01-01&end_date=2000-01-01")
     assert answer.json()["sms"] == [known.payload() for known in wanted]
@@ -205,7 +223,7 @@ def test_numbers_are_paged_too(braze, client):
 
 
 def test_a_url_takes_64_kib_and_no_more(client):
-    room = simulator.MAX_URL - len(f"{LIST_PATH}?") - len("phone_numbers[]=")
+    room = MAX_URL - len(f"{LIST_PATH}?") - len("phone_numbers[]=")
     path = f"{LIST_PATH}?phone_numbers[]="
     assert client.get({}, path=path.replace("[]", "%5B%5D") + "1" * (room - 4)).json()["sms"] == []
     assert client.get({}, path=path.replace("[]", "%5B%5D") + "1" * (room - 3)).status_code == 414
@@ -512,13 +530,13 @@ def test_the_list_moves_before_each_page(braze, client):
 
 
 def test_protected_numbers_stay(braze, client):
-    keep = {simulator.digits(known.phone) for known in braze.entries()[10:]}
+    keep = {digits(known.phone) for known in braze.entries()[10:]}
     braze.behaviour.protect = keep
     braze.behaviour.removals_per_page = 4
     for _ in range(4):
         client.sms()
     assert braze.removed
-    assert keep <= {simulator.digits(known.phone) for known in braze.entries()}
+    assert keep <= {digits(known.phone) for known in braze.entries()}
 
 
 def test_ties_change_places_among_themselves_only():
@@ -595,8 +613,8 @@ def test_a_list_may_ascend(busy):
 
 def test_a_list_may_be_ordered_by_number(busy):
     with Simulator(busy, order="number") as braze, Client(braze) as client:
-        numbers = [simulator.digits(record["phone"]) for record in in_pages(client)]
-    assert numbers == sorted(simulator.digits(known.phone) for known in busy)
+        numbers = [digits(record["phone"]) for record in in_pages(client)]
+    assert numbers == sorted(digits(known.phone) for known in busy)
 
 
 def test_a_list_may_have_no_order_and_keeps_what_it_has(busy):
@@ -643,7 +661,7 @@ def test_entries_may_stand_above_their_time_by_up_to_a_delay(busy, delay):
     assert Counter(listed) == Counter(busy)
 
 
-@pytest.mark.parametrize("options", [{"order": order} for order in simulator.ORDERS] + [{"delay_seconds": 3600.0}])
+@pytest.mark.parametrize("options", [{"order": order} for order in ORDERS] + [{"delay_seconds": 3600.0}])
 def test_every_order_takes_ranges_reasons_numbers_and_moves(busy, options):
     with Simulator(busy, **options) as braze, Client(braze) as client:
         last = {"start_date": "2026-02-28", "end_date": "2026-03-01"}
@@ -780,7 +798,7 @@ def test_without_order_the_whole_list_of_a_server_is_rotated_or_swapped(tied, or
 
 
 @pytest.mark.parametrize("difference", ["rotated", "swapped"])
-@pytest.mark.parametrize("order", [*simulator.ORDERS, "delayed"])
+@pytest.mark.parametrize("order", [*ORDERS, "delayed"])
 def test_entries_come_and_go_on_all_servers_and_move_no_others(tied, order, difference):
     options = {"delay_seconds": 90.0} if order == "delayed" else {"order": order}
     with (
@@ -959,11 +977,11 @@ def test_new_numbers_are_spelled_with_plus_or_without(braze, how, signs):
 # What the documents leave open: entries
 
 
-@pytest.mark.parametrize("order", simulator.ORDERS)
+@pytest.mark.parametrize("order", ORDERS)
 def test_a_number_may_be_listed_twice_at_one_instant(order):
     others = seeded(50, days=1, until=UNTIL)
     known = entry(1, "2026-02-28T12:00:00")
-    twins = [simulator.repeated(known, how) for how in simulator.REPEATS]
+    twins = [repeated(known, how) for how in REPEATS]
     assert twins[0] == known
     assert (twins[1].phone, twins[1].reason) == ("12005550001", "provider_error")
     assert (twins[2].phone, twins[2].reason) == (known.phone, "deactivated")
@@ -987,7 +1005,7 @@ def test_without_order_identical_entries_stand_apart():
 
 def test_an_entry_may_have_an_empty_phone():
     when = UNTIL - dt.timedelta(hours=1)
-    empty = simulator.without_phone(when)
+    empty = without_phone(when)
     with Simulator([*seeded(5, days=1, until=UNTIL), empty]) as braze, Client(braze) as client:
         record = {"phone": "", "invalid_detected_at": "2026-02-28T23:00:00.000Z", "reason": "invalid_format"}
         assert client.sms().count(record) == 1
@@ -997,11 +1015,11 @@ def test_an_entry_may_have_an_empty_phone():
         assert braze.removed == [empty]
 
 
-@pytest.mark.parametrize("order", simulator.ORDERS)
-@pytest.mark.parametrize("kind", simulator.UNUSABLE)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("kind", UNUSABLE)
 def test_an_entry_of_which_nothing_can_be_made_has_its_place_like_any(kind, order):
     others = seeded(40, days=1, until=UNTIL)
-    bad = simulator.unusable(UNTIL - dt.timedelta(hours=12), kind)
+    bad = unusable(UNTIL - dt.timedelta(hours=12), kind)
     with Simulator([*others, bad], order=order) as braze, Client(braze) as client:
         listed = in_pages(client, 7)
         assert listed == [known.payload() for known in braze.entries()]
@@ -1030,8 +1048,8 @@ def test_what_is_no_record_can_be_put_on_the_list(braze, client):
 
 def test_strange_entries_are_made_of_each_kind_in_turn():
     entries = seeded(100, until=UNTIL)
-    found = simulator.odd(entries, repeats=6, empty_phones=2, unusable_entries=9, seed=3)
-    assert found == simulator.odd(entries, repeats=6, empty_phones=2, unusable_entries=9, seed=3)
+    found = odd(entries, repeats=6, empty_phones=2, unusable_entries=9, seed=3)
+    assert found == odd(entries, repeats=6, empty_phones=2, unusable_entries=9, seed=3)
     assert len(found) == 17
     assert sum(known in entries for known in found) == 2
     assert sum(known.phone == "" and known.raw is None for known in found) == 2
@@ -1044,8 +1062,8 @@ def test_strange_entries_are_made_of_each_kind_in_turn():
 
 
 def test_a_strange_braze_is_the_same_for_the_same_seed_and_different_from_others():
-    drawn = [simulator.strange(seed) for seed in range(300)]
-    assert drawn == [simulator.strange(seed) for seed in range(300)]
+    drawn = [strange(seed) for seed in range(300)]
+    assert drawn == [strange(seed) for seed in range(300)]
     assert len({str(options) for options in drawn}) > 250
     names = {name for options in drawn for name in options}
     assert names >= {"order", "delay_seconds", "replicas", "page_cap", "compare_numbers", "max_range_days"}
@@ -1057,7 +1075,7 @@ def test_a_strange_braze_is_the_same_for_the_same_seed_and_different_from_others
 @pytest.mark.parametrize("seed", range(40))
 def test_a_strange_braze_has_a_way_to_all_of_its_list_and_to_every_number(seed):
     known = entry(1, "2026-02-28T12:00:00")
-    options = simulator.strange(seed)
+    options = strange(seed)
     with Simulator([known], **options) as braze, Client(braze) as client:
         day = {"start_date": "2026-02-28", "end_date": "2026-03-01"}
         braze.behaviour.protect = {"12005550001"}
@@ -1232,7 +1250,7 @@ def test_every_strangeness_can_be_told_over_http_and_taken_back(braze, client):
     client.control("/behaviour", values, "PATCH")
     assert braze.behaviour == Behaviour(**values)
     assert len(client.sms()) == 7
-    back = {name: simulator.DEFAULTS[name] for name in values}
+    back = {name: DEFAULTS[name] for name in values}
     client.control("/behaviour", back, "PATCH")
     assert (braze.behaviour, len(client.sms(offset=1))) == (Behaviour(), 100)
 
@@ -1325,7 +1343,7 @@ def test_seeds_have_as_many_ties_as_asked_for(ties, low, high):
 
 def test_seeds_are_numbers_nobody_has_each_once():
     entries = seeded(5000, until=UNTIL)
-    numbers = {simulator.digits(known.phone) for known in entries}
+    numbers = {digits(known.phone) for known in entries}
     assert len(numbers) == 5000
     assert all(len(number) == 11 and number[0] == "1" and number[4:7] == "555" for number in numbers)
     assert 3300 < sum(known.phone.startswith("+") for known in entries) < 3700
@@ -1338,8 +1356,8 @@ def test_seeds_are_spelled_as_told_and_are_otherwise_the_same(how, signs):
     entries = seeded(200, until=UNTIL, spelling=how)
     assert {known.phone[0] for known in entries} == signs
     mixed = seeded(200, until=UNTIL)
-    assert [known._replace(phone=simulator.digits(known.phone)) for known in entries] == [
-        known._replace(phone=simulator.digits(known.phone)) for known in mixed
+    assert [known._replace(phone=digits(known.phone)) for known in entries] == [
+        known._replace(phone=digits(known.phone)) for known in mixed
     ]
 
 
@@ -1371,7 +1389,7 @@ def test_the_command_takes_what_it_drew_as_options_that_can_be_repeated():
         again = output.readline()
         first = asked(url)["behaviour"]
     assert {**first, "page_cap": 11} == first
-    drawn = {name: value for name, value in simulator.strange(7).items() if name != "page_cap"}
+    drawn = {name: value for name, value in strange(7).items() if name != "page_cap"}
     assert len(drawn) > 2
     assert {name: first[name] for name in drawn} == drawn
     word, *command, words = again.split(" ", 4)
@@ -1385,11 +1403,11 @@ def test_the_command_takes_what_it_drew_as_options_that_can_be_repeated():
 def test_every_behaviour_is_an_option():
     values = {
         name: True if isinstance(default, bool) else field.metadata["choices"][-1] if field.metadata["choices"] else 2
-        for (name, field), default in zip(simulator.FIELDS.items(), simulator.DEFAULTS.values(), strict=True)
+        for (name, field), default in zip(FIELDS.items(), DEFAULTS.values(), strict=True)
         if name not in {"latency", "protect", "fault_kinds", "fail_next", "down", "retry_after"}
     }
     values |= {"page_cap_spread": 0.5, "refuse_reasons": False}
-    with started("--records", "10", *simulator.as_options(values)) as (url, _):
+    with started("--records", "10", *as_options(values)) as (url, _):
         behaviour = asked(url)["behaviour"]
     assert {name: behaviour[name] for name in values} == values
 

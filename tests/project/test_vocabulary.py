@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PACKAGE = ROOT / "tap_braze_sms"
 MODULES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+SIMULATOR = {path.name: ast.parse(path.read_text()) for path in (ROOT / "simulator" / "braze_simulator").glob("*.py")}
 
 #: Words that this project once had for itself, and the field's own for the same. None is defined anywhere any more.
 RETIRED = {
@@ -181,7 +183,7 @@ def test_docstrings_say_return_rather_than_give(module):
 def test_no_function_has_more_branches_than_a_reader_can_follow():
     measured = {
         f"{module}: {name}": branches(function)
-        for module, tree in MODULES.items()
+        for module, tree in [*MODULES.items(), *SIMULATOR.items()]
         for name, function in pieces(tree, (ast.FunctionDef,))
     }
     assert len(measured) > 200
@@ -191,10 +193,27 @@ def test_no_function_has_more_branches_than_a_reader_can_follow():
 def test_no_instance_has_more_attributes_than_a_reader_can_hold():
     measured = {
         f"{module}: {name}": len(attributes(kind))
-        for module, tree in MODULES.items()
+        for module, tree in [*MODULES.items(), *SIMULATOR.items()]
         for name, kind in pieces(tree, (ast.ClassDef,))
     }
     assert_at_most(measured, MOST_ATTRIBUTES, "attributes")
+
+
+def test_the_simulator_needs_nothing_but_the_standard_library():
+    imported = {
+        name.partition(".")[0]
+        for tree in SIMULATOR.values()
+        for node in ast.walk(tree)
+        for name in (
+            [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else []
+        )
+    }
+    assert len(imported) > 20
+    assert imported - {"braze_simulator"} <= sys.stdlib_module_names
 
 
 #: Words that someone new searches for, and the module that a search for each has to lead to.
