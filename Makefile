@@ -24,14 +24,17 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo test test-all test-examples test-dagster check coverage mutants newest simulator simulate bench dist lock clean
+.PHONY: help demo warehouse test test-all test-examples test-dagster check coverage mutants newest simulator simulate bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
 
-demo: $(VENV)/demo.stamp ## Braze's simulator → tap → DuckDB under Meltano, twice, numbers back to Braze, a chart
+demo: $(VENV)/demo.stamp ## Braze's simulator → tap → Postgres under Meltano, twice, numbers back to Braze, a chart
 	@$(PYTHON_IN_VENV) demo/run.py $(ARGS)
+
+warehouse: $(VENV)/demo.stamp ## psql on the demo's warehouse, server and all (ARGS="-c 'SELECT …'" asks one question)
+	@$(PYTHON_IN_VENV) demo/warehouse.py $(ARGS)
 
 test: check $(VENV)/test.stamp ## The checks, then the tests (ARGS go to pytest)
 	@$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal $(ARGS)
@@ -126,11 +129,14 @@ MELTANO_INSTALL = $(VENV)/bin/meltano --log-level error install
 $(VENV)/demo.stamp: pyproject.toml $(PIN) meltano.yml $(VENV)/simulator.stamp | $(UV)
 	@echo "Installing Meltano into $(VENV)"
 	@$(INSTALL) --group meltano
-	@echo "Installing the tap, the target and DuckDB's loader into .meltano"
-	@$(MELTANO_INSTALL) tap-braze-sms target-braze-sms target-duckdb
+	@echo "Installing the tap, the target, and Postgres' loader and tap into .meltano"
+	@$(MELTANO_INSTALL) tap-braze-sms target-braze-sms target-postgres tap-postgres
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/dev.stamp $(VENV)/demo.stamp
-	@echo "Installing Postgres' tap and loader, and the one of CSV, into .meltano"
-	@$(MELTANO_INSTALL) tap-postgres target-postgres target-csv
+	@echo "Installing the loader of CSV files into .meltano"
+	@$(MELTANO_INSTALL) target-csv
+	@# Where its DuckDB has a wheel.
+	@if $(PYTHON_IN_VENV) -c 'import duckdb' 2>/dev/null; then \
+		echo "Installing DuckDB's loader into .meltano"; $(MELTANO_INSTALL) target-duckdb; fi
 	@touch $@

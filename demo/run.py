@@ -1,7 +1,8 @@
-"""The demo: Braze's list into DuckDB with `meltano run`, twice, verified numbers back, and a chart of what was loaded.
+"""The demo: Braze's list into Postgres with `meltano run`, twice, verified numbers back, what left marked, and a chart.
 
-`make demo` calls it, and a simulated Braze answers. It runs the project's own meltano.yml, keeps all it writes in
-output/demo, which it empties first, and fails where the warehouse and Braze do not hold the same records in the end.
+`make demo` calls it; a simulated Braze answers, and Postgres is one that came in a wheel. It runs the project's own
+meltano.yml, keeps all it writes in output/demo, which it empties first, and fails where the warehouse and Braze do not
+hold the same records in the end.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import chart
-import duckdb
+import warehouse
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-RECORDS = 50_000
+    from warehouse import Warehouse
+
+RECORDS = 30_000
 DAYS = 365
 #: The part of the list that one bad day brought.
 BURST_SHARE = 0.03
@@ -37,6 +40,8 @@ LATENCY_MS = 50
 DETECTIONS = 120
 DETECTED_WITHIN_MINUTES = 30
 VERIFIED = 120
+#: Taken off the list by someone else, behind the warehouse's back.
+LEFT = 80
 PAGE_SIZE = 500
 
 #: Seconds: what must have gone wrong after so long is better read than waited for.
@@ -47,20 +52,19 @@ PROCESS_STOPS_WITHIN = 10
 PROJECT = Path(__file__).resolve().parent.parent
 #: Not the project's own output: a warehouse with real rows may lie there.
 FOLDER = PROJECT / "output" / "demo"
-WAREHOUSE = FOLDER / "warehouse.duckdb"
 ENV_FILE = FOLDER / "demo.env"
 LOG = FOLDER / "meltano.log"
 PICTURE = FOLDER / "invalid-numbers-per-day.svg"
-VERIFIED_FILE = FOLDER / "verified.csv"
+LOOKED_UP_FILE = FOLDER / "verified.csv"
 
 #: Beside the Python that runs this, whatever PATH says.
 MELTANO = Path(sys.executable).with_name("meltano")
 API_KEY = "demo-key"
 #: Where Meltano keeps what the runs leave, here in files; apart from the project's own.
 STATES = FOLDER / "state"
-STATE_ID = "dev:tap-braze-sms-to-target-duckdb"
+STATE_ID = "dev:tap-braze-sms-to-target-postgres"
 #: Settings that Meltano would rather take from the caller's environment than from the demo's file.
-FOREIGN = ("MELTANO_", "TAP_BRAZE_SMS_", "TARGET_BRAZE_SMS_", "TARGET_DUCKDB_")
+FOREIGN = ("MELTANO_", "TAP_", "TARGET_")
 
 INDENT = "   "
 
@@ -86,6 +90,10 @@ class Braze:
     def listed(self, phones: set[str]) -> int:
         """Return how many of some numbers are on the list."""
         return sum(phone in phones for phone, _ in self.detections())
+
+    def remove_any(self, count: int) -> None:
+        """Let numbers leave the list, as if somebody else had taken them off."""
+        self._control("POST", "/remove", {"count": count})
 
     def detections(self) -> set[tuple[str, dt.datetime]]:
         """Return all it holds: which number, and when it was found invalid."""
@@ -139,17 +147,11 @@ def shown(path: Path) -> str:
 # What is asked of the programs
 
 
-def query(sql: str) -> list[tuple[t.Any, ...]]:
-    """Ask the warehouse, and let go of it: DuckDB has one writer."""
-    if not WAREHOUSE.exists():
-        return []
-    with duckdb.connect(str(WAREHOUSE), read_only=True) as connection:
-        return connection.execute(sql).fetchall()
-
-
-def rows_in_warehouse() -> int:
-    """Count the rows, 0 before there is a table."""
-    ((count,),) = query(f"SELECT count(*) FROM {chart.TABLE}") or [(0,)]  # noqa: S608  (a constant)
+def rows_in(table: str, held: Warehouse) -> int:
+    """Count the rows of a table, 0 before there is one."""
+    if held.query(f"SELECT to_regclass('{table}')") == [(None,)]:
+        return 0
+    ((count,),) = held.query(f"SELECT count(*) FROM {table}")  # noqa: S608  (a constant)
     return int(count)
 
 
@@ -226,34 +228,34 @@ def simulator() -> Iterator[Braze]:
 # The acts
 
 
-def prepare(braze: Braze) -> None:
+def prepare(braze: Braze, held: Warehouse) -> None:
     """Write the settings that a real project would keep in .env."""
     settings = {
         "TAP_BRAZE_SMS_API_KEY": API_KEY,
         "TAP_BRAZE_SMS_API_URL": braze.url,
         "TAP_BRAZE_SMS_START_DATE": dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1),
-        "TAP_BRAZE_SMS__VERIFIED_PHONE_NUMBERS_FILE": VERIFIED_FILE,
         "TARGET_BRAZE_SMS_API_KEY": API_KEY,
         "TARGET_BRAZE_SMS_API_URL": braze.url,
-        "TARGET_DUCKDB_FILEPATH": WAREHOUSE,
+        "TARGET_POSTGRES_SQLALCHEMY_URL": held.loader_url,
+        "TAP_POSTGRES_SQLALCHEMY_URL": held.tap_url,
         "MELTANO_DATABASE_URI": f"sqlite:///{FOLDER / 'meltano.db'}",
         "MELTANO_STATE_BACKEND_URI": STATES.as_uri(),
     }
     ENV_FILE.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
-    headline("A stand-in for Braze starts on this machine")
+    headline("A stand-in for Braze and an empty Postgres start on this machine")
     say(f"{braze.url} lists {braze.totals()['entries']:,} phone numbers found invalid")
     say(f"in the last {DAYS} days, and takes {LATENCY_MS} ms for each answer.")
 
 
-def load(braze: Braze) -> None:
+def load(braze: Braze, held: Warehouse) -> None:
     """Run the pipeline and print what it cost and brought."""
-    rows, requests = rows_in_warehouse(), braze.totals()["requests"]
-    say("$ meltano run tap-braze-sms target-duckdb")
+    rows, requests = rows_in(chart.TABLE, held), braze.totals()["requests"]
+    say("$ meltano run tap-braze-sms target-postgres")
     started = time.monotonic()
-    meltano("run", "tap-braze-sms", "target-duckdb")
+    meltano("run", "tap-braze-sms", "target-postgres")
     seconds = time.monotonic() - started
-    after = rows_in_warehouse()
-    # Starting Meltano, two plugins and DuckDB's work are in the seconds, too; the tap measures its own.
+    after = rows_in(chart.TABLE, held)
+    # Starting Meltano, two plugins and Postgres' work are in the seconds, too; the tap measures its own.
     *_, reading = re.findall(r"metric_name=sync_duration metric_value=([\d.]+)", LOG.read_text(encoding="utf-8"))
     table(
         ("rows in the warehouse", "new", "requests to Braze", "seconds", "tap alone"),
@@ -261,19 +263,19 @@ def load(braze: Braze) -> None:
     )
 
 
-def first_load(braze: Braze) -> None:
+def first_load(braze: Braze, held: Warehouse) -> None:
     """Load everything."""
     headline("The first run reads the whole list")
-    load(braze)
+    load(braze, held)
     say(f"Braze gives at most {PAGE_SIZE} numbers a request: {RECORDS // PAGE_SIZE} requests would be the fewest.")
-    say("The rest of the seconds is Meltano and the plugins starting, and DuckDB.")
+    say("The rest of the seconds is Meltano and the plugins starting, and Postgres.")
 
 
-def second_load(braze: Braze) -> None:
+def second_load(braze: Braze, held: Warehouse) -> None:
     """Load what came since."""
     headline(f"Braze finds {DETECTIONS} more numbers invalid, and the same command runs again")
     braze.detect(DETECTIONS, DETECTED_WITHIN_MINUTES)
-    load(braze)
+    load(braze, held)
     say("Meltano kept the bookmark that the first run left, so the second asked only")
     say("for what came since, and for the hour before, in case Braze was late with")
     say("something. The bookmark now:")
@@ -282,44 +284,29 @@ def second_load(braze: Braze) -> None:
     say(json.dumps(state, indent=2))
 
 
-def compare(braze: Braze) -> None:
-    """Hold the warehouse against Braze, record by record.
-
-    Raises:
-        DemoError: They differ.
-    """
-    headline("The warehouse against Braze, record by record")
-    held = braze.detections()
-    rows = query(f"SELECT phone, invalid_detected_at FROM {chart.TABLE}")  # noqa: S608  (a constant)
-    loaded = {(phone, when.replace(tzinfo=dt.timezone.utc)) for phone, when in rows}
-    table(
-        ("Braze holds", "the warehouse", "missing", "not Braze's", "doubled"),
-        [(len(held), len(rows), len(held - loaded), len(loaded - held), len(rows) - len(loaded))],
-    )
-    if held != loaded or len(rows) != len(held):
-        msg = "the warehouse does not hold what Braze holds"
-        raise DemoError(msg)
-    say("The same.")
-
-
-def hand_back(braze: Braze) -> None:
+def hand_back(braze: Braze, held: Warehouse) -> None:
     """Take numbers that were verified off the list, and look them up again.
 
     Raises:
         DemoError: Some are still on it.
     """
     headline(f"{VERIFIED} customers confirm their numbers, which go back to Braze")
-    phones = [phone for (phone,) in query(f"SELECT phone FROM {chart.TABLE} ORDER BY hash(phone) LIMIT {VERIFIED}")]  # noqa: S608
-    VERIFIED_FILE.write_text("".join(f"{phone}\n" for phone in ["phone", *phones]), encoding="utf-8")
+    held.query(f"""
+        CREATE TABLE braze.verified_numbers AS
+        SELECT phone, now() AS verified_at FROM {chart.TABLE} ORDER BY md5(phone) LIMIT {VERIFIED}
+    """)  # noqa: S608  (constants)
+    phones = [phone for (phone,) in held.query("SELECT phone FROM braze.verified_numbers")]
+    # What the tap is asked to look up; without this it only reads the list.
+    LOOKED_UP_FILE.write_text("".join(f"{phone}\n" for phone in ["phone", *phones]), encoding="utf-8")
     with ENV_FILE.open("a", encoding="utf-8") as file:
-        file.write(f"TAP_BRAZE_SMS_PHONE_NUMBERS_FILE={VERIFIED_FILE}\n")
+        file.write(f"TAP_BRAZE_SMS_PHONE_NUMBERS_FILE={LOOKED_UP_FILE}\n")
     before, posts = braze.listed(set(phones)), braze.totals()["removal_posts"]
-    say(f"Their numbers are in {shown(VERIFIED_FILE)}. The job verified-to-braze")
-    say("asks Braze which of them it lists, and takes those off. The usual run after")
-    say("it looks them all up, into the table braze.phone_number_status.")
-    say("$ meltano run verified-to-braze tap-braze-sms target-duckdb")
-    meltano("run", "verified-to-braze", "tap-braze-sms", "target-duckdb")
-    ((asked, valid),) = query("SELECT count(*), count(*) FILTER (NOT is_invalid) FROM braze.phone_number_status")
+    say("Their numbers are in the table braze.verified_numbers. A job asks Braze to take")
+    say("them off the list; the usual run after it looks them up, into the table")
+    say("braze.phone_number_status.")
+    say("$ meltano run verified-in-postgres-to-braze tap-braze-sms target-postgres")
+    meltano("run", "verified-in-postgres-to-braze", "tap-braze-sms", "target-postgres")
+    ((asked, valid),) = held.query("SELECT count(*), count(*) FILTER (WHERE NOT is_invalid) FROM phone_number_status")
     table(
         ("on Braze's list before", "after", "requests that removed", "looked up", "valid"),
         [(before, braze.listed(set(phones)), braze.totals()["removal_posts"] - posts, asked, valid)],
@@ -329,14 +316,51 @@ def hand_back(braze: Braze) -> None:
         raise DemoError(msg)
 
 
-def look_inside(_braze: Braze) -> None:
+def mark_what_left(braze: Braze, held: Warehouse) -> None:
+    """Read the whole list, so that the loader marks the rows that Braze no longer has."""
+    headline(f"{LEFT} more numbers leave the list, and a full run finds all that left")
+    braze.remove_any(LEFT)
+    say("$ meltano run braze-to-postgres-full")
+    meltano("run", "braze-to-postgres-full")
+    ((rows, left, handed_back),) = held.query(f"""
+        SELECT count(*), count(_sdc_deleted_at), count(verified.phone) FILTER (WHERE _sdc_deleted_at IS NOT NULL)
+        FROM {chart.TABLE} LEFT JOIN (SELECT DISTINCT phone FROM braze.verified_numbers) AS verified USING (phone)
+    """)  # noqa: S608  (a constant)
+    table(
+        ("rows in the warehouse", "marked as gone", "of them handed back"),
+        [(rows, left, handed_back)],
+    )
+    say("Marked in _sdc_deleted_at; the rows stay, as history.")
+
+
+def compare(braze: Braze, held: Warehouse) -> None:
+    """Hold the warehouse against Braze, record by record.
+
+    Raises:
+        DemoError: They differ.
+    """
+    headline("The warehouse against Braze, record by record")
+    listed = braze.detections()
+    rows = held.query(f"SELECT phone, invalid_detected_at FROM {chart.TABLE} WHERE _sdc_deleted_at IS NULL")  # noqa: S608  (a constant)
+    loaded = {(phone, when.replace(tzinfo=dt.timezone.utc)) for phone, when in rows}
+    table(
+        ("Braze holds", "the warehouse", "missing", "not Braze's", "doubled"),
+        [(len(listed), len(rows), len(listed - loaded), len(loaded - listed), len(rows) - len(loaded))],
+    )
+    if listed != loaded or len(rows) != len(listed):
+        msg = "the warehouse does not hold what Braze holds"
+        raise DemoError(msg)
+    say("The same.")
+
+
+def look_inside(_braze: Braze, held: Warehouse) -> None:
     """Show what an analyst would ask first."""
     headline(f"What the warehouse knows: the table {chart.TABLE}")
     say("The newest:")
     table(
         ("phone", "invalid_detected_at", "reason"),
-        query(f"""
-            SELECT phone, strftime(invalid_detected_at, '%Y-%m-%d %H:%M:%S.%g'), coalesce(reason, '')
+        held.query(f"""
+            SELECT phone, to_char(invalid_detected_at, 'YYYY-MM-DD HH24:MI:SS.MS'), coalesce(reason, '')
             FROM {chart.TABLE} ORDER BY invalid_detected_at DESC LIMIT 3
         """),  # noqa: S608  (constants)
     )
@@ -344,12 +368,12 @@ def look_inside(_braze: Braze) -> None:
     say("In all:")
     table(
         ("reason", "numbers"),
-        query(f"SELECT coalesce(reason, '(none)'), count(*) FROM {chart.TABLE} GROUP BY 1 ORDER BY 2 DESC"),  # noqa: S608  (a constant)
+        held.query(f"SELECT coalesce(reason, '(none)'), count(*) FROM {chart.TABLE} GROUP BY 1 ORDER BY 2 DESC"),  # noqa: S608  (a constant)
     )
     say()
     say("Found invalid a week, by reason:")
     say()
-    drawing = chart.Chart(query(chart.PER_DAY))
+    drawing = chart.Chart(held.query(chart.PER_DAY))
     for line in drawing.text(colours=chart.in_colour()):
         say(f"  {line}")
     PICTURE.write_text(drawing.picture(), encoding="utf-8")
@@ -357,7 +381,7 @@ def look_inside(_braze: Braze) -> None:
     say(f"Day by day, as a picture: {shown(PICTURE)}")
 
 
-ACTS = (prepare, first_load, second_load, compare, hand_back, look_inside)
+ACTS = (prepare, first_load, second_load, hand_back, mark_what_left, compare, look_inside)
 
 
 def main() -> None:
@@ -368,25 +392,20 @@ def main() -> None:
     FOLDER.mkdir(parents=True)
     print("Braze's list of invalid phone numbers, kept in a warehouse")
     try:
-        with simulator() as braze:
+        with simulator() as braze, warehouse.serving(warehouse.FOLDER) as held:
             for act in ACTS:
-                act(braze)
+                act(braze, held)
     except DemoError as error:
         lines = LOG.read_text(encoding="utf-8").splitlines() if LOG.exists() else []
         sys.exit("\n".join(["", *lines[-40:], "", f"The demo failed: {error}.", f"Meltano's log: {shown(LOG)}"]))
     except KeyboardInterrupt:
         print("\nStopped.")
         sys.exit(128 + signal.SIGINT)
-    script = (
-        f"import duckdb; db = duckdb.connect('{shown(WAREHOUSE)}'); "
-        "db.table('braze.phone_number_status').limit(5).show()"
-    )
     print("\nTo look further")
-    say(f"the warehouse   {shown(WAREHOUSE)}")
+    say("the warehouse   make warehouse, a prompt; the server comes and goes with it")
+    say("a query         make warehouse ARGS=\"-c 'SELECT * FROM phone_number_status LIMIT 5'\"")
     say(f"the picture     {shown(PICTURE)}")
     say(f"Meltano's log   {shown(LOG)}")
-    say("a query")
-    say(f'{shown(Path(sys.executable))} -c "{script}"')
 
 
 if __name__ == "__main__":

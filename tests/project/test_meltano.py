@@ -8,7 +8,6 @@ import json
 import re
 import signal
 
-import duckdb
 import pytest
 import yaml
 
@@ -20,8 +19,8 @@ pytestmark = pytest.mark.timeout(240)
 
 KEY = "simulator-key"
 DAYS = 60
-RUN = ("run", "tap-braze-sms", "target-duckdb")
-STATE_ID = "dev:tap-braze-sms-to-target-duckdb"
+RUN = ("run", "tap-braze-sms", "target-postgres")
+STATE_ID = "dev:tap-braze-sms-to-target-postgres"
 
 
 @pytest.fixture
@@ -36,12 +35,13 @@ def connection(plugin, serving):
 
 
 @pytest.fixture
-def project(tmp_path, braze):
+def project(tmp_path, braze, database):
     """A project whose state lies in a file, read without another start of Meltano."""
     settings = {
         **connection("tap-braze-sms", braze),
         **connection("target-braze-sms", braze),
         "TAP_BRAZE_SMS_START_DATE": dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1),
+        "TARGET_POSTGRES_SQLALCHEMY_URL": database.url,
         "MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}",
     }
     made = Project(tmp_path / "project", settings)
@@ -53,9 +53,8 @@ def events(serving):
     return sorted((entry.phone, entry.detected_at.replace(tzinfo=None)) for entry in serving.entries())
 
 
-def rows(project, columns="phone, invalid_detected_at"):
-    with duckdb.connect(str(project.folder / "output" / "warehouse.duckdb"), read_only=True) as warehouse:
-        return sorted(warehouse.execute(f"SELECT {columns} FROM braze.invalid_phone_numbers").fetchall())  # noqa: S608
+def rows(database, columns="phone, invalid_detected_at"):
+    return sorted(database.ask(f"SELECT {columns} FROM braze.invalid_phone_numbers"))  # noqa: S608
 
 
 def saved_bookmark(tmp_path, state_id=STATE_ID):
@@ -76,27 +75,27 @@ def started_and_stuck(project, braze):
     return run
 
 
-def test_a_schedule_loads_the_list_once_and_then_what_came(project, braze, tmp_path):
+def test_a_schedule_loads_the_list_once_and_then_what_came(project, braze, tmp_path, database):
     # Or, in the first hour of a day, the end of the day before is read again.
     project.env(TAP_BRAZE_SMS_LOOKBACK_MINUTES=0)
-    project("schedule", "run", "daily-braze")
-    assert rows(project) == events(braze)
+    project("schedule", "run", "hourly-braze-postgres")
+    assert rows(database) == events(braze)
     bookmark = saved_bookmark(tmp_path)
 
     braze.detect(40, minutes=4)
     braze.requests.clear()
     log = project(*RUN)
-    assert rows(project) == events(braze)
+    assert rows(database) == events(braze)
     assert len(braze.requests) <= 2
     assert "Read 40 records" in log
     assert saved_bookmark(tmp_path) >= bookmark
 
     log = project("run", "--full-refresh", *RUN[1:])
-    assert rows(project) == events(braze)
+    assert rows(database) == events(braze)
     assert "Read 3040 records" in log
 
 
-def test_runs_that_are_cut_short_fail_and_the_next_completes_the_table(project, braze):
+def test_runs_that_are_cut_short_fail_and_the_next_completes_the_table(project, braze, database):
     project.env(TAP_BRAZE_SMS_WINDOW_DAYS=5, TAP_BRAZE_SMS_PAGE_SIZE=50, TAP_BRAZE_SMS_MAX_PARALLEL_REQUESTS=2)
 
     run = started_and_stuck(project, braze)
@@ -104,7 +103,7 @@ def test_runs_that_are_cut_short_fail_and_the_next_completes_the_table(project, 
     assert "Extractor failed" in run.ends(failing=True)
 
     run = started_and_stuck(project, braze)
-    run.plugin("target-duckdb").send_signal(signal.SIGKILL)
+    run.plugin("target-postgres").send_signal(signal.SIGKILL)
     assert "Loader failed" in run.ends(failing=True)
 
     started_and_stuck(project, braze).kill()
@@ -112,7 +111,7 @@ def test_runs_that_are_cut_short_fail_and_the_next_completes_the_table(project, 
     braze.behaviour.fault_rate = 0.0
     # Or Meltano takes the dead run for one under way, for five minutes.
     project("run", "--force", *RUN[1:])
-    assert rows(project) == events(braze)
+    assert rows(database) == events(braze)
 
 
 def test_a_refused_key_fails_the_run_with_one_line_that_says_what_to_do(project):
@@ -124,7 +123,7 @@ def test_a_refused_key_fails_the_run_with_one_line_that_says_what_to_do(project)
     assert "wrong-key" not in log
 
 
-def test_two_workspaces_share_a_table(project, braze):
+def test_two_workspaces_share_a_table(project, braze, database):
     """Each is a plugin of its own, with a state of its own."""
     with Simulator(seeded(500, days=DAYS, seed=1), api_key=KEY) as other:
         file = project.folder / "meltano.yml"
@@ -146,12 +145,12 @@ def test_two_workspaces_share_a_table(project, braze):
             for name, serving in {"eu": braze, "us": other}.items()
         ]
         file.write_text(yaml.safe_dump(content))
-        project("run", "tap-braze-sms--eu", "target-duckdb", "tap-braze-sms--us", "target-duckdb")
+        project("run", "tap-braze-sms--eu", "target-postgres", "tap-braze-sms--us", "target-postgres")
         expected = [("eu", *event) for event in events(braze)] + [("us", *event) for event in events(other)]
-        assert rows(project, "workspace, phone, invalid_detected_at") == expected
+        assert rows(database, "workspace, phone, invalid_detected_at") == expected
 
 
-def test_numbers_are_hashed_as_the_security_page_says(project, braze):
+def test_numbers_are_hashed_as_the_security_page_says(project, braze, database):
     """The map in YAML, which keeps no null; the salt from .env."""
     file = project.folder / "meltano.yml"
     content = yaml.safe_load(file.read_text())
@@ -161,15 +160,18 @@ def test_numbers_are_hashed_as_the_security_page_says(project, braze):
     content["plugins"]["extractors"][0].setdefault("config", {}).update(map_)
     file.write_text(yaml.safe_dump(content))
     project.env(TAP_BRAZE_SMS_STREAM_MAP_CONFIG='{"salt": "made-up"}')
-    project("run", "tap-braze-sms", "target-duckdb")
-    with duckdb.connect(str(project.folder / "output" / "warehouse.duckdb"), read_only=True) as warehouse:
-        columns = warehouse.table("braze.invalid_phone_numbers").columns
-    assert sorted(columns) == ["invalid_detected_at", "phone_hash", "reason"]
+    project("run", "tap-braze-sms", "target-postgres")
+    columns = "FROM information_schema.columns WHERE table_name = 'invalid_phone_numbers' AND column_name !~ '^_sdc'"
+    assert sorted(database.ask(f"SELECT column_name {columns}")) == [  # noqa: S608
+        ("invalid_detected_at",),
+        ("phone_hash",),
+        ("reason",),
+    ]
     hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
-    assert [value for (value,) in rows(project, "phone_hash")] == sorted(hashed)
+    assert [value for (value,) in rows(database, "phone_hash")] == sorted(hashed)
 
 
-def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze):
+def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze, database):
     """The map of SECURITY.md is of the list, the other of lookups; and an empty variable stands beside the URL."""
     file = project.folder / "meltano.yml"
     content = yaml.safe_load(file.read_text())
@@ -187,10 +189,10 @@ def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze):
 
     assert {digits(phone) for post in braze.removal_posts for phone in post} == {digits(phone) for phone in verified}
 
-    project("run", "tap-braze-sms--full", "target-duckdb")
+    project("run", "tap-braze-sms--full", "target-postgres")
 
     hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
-    assert [value for (value,) in rows(project, "phone_hash")] == sorted(hashed)
+    assert [value for (value,) in rows(database, "phone_hash")] == sorted(hashed)
 
 
 def test_verified_numbers_are_handed_back_and_no_others(project, braze):

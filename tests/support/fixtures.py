@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import tempfile
 import typing as t
@@ -34,6 +35,36 @@ def server():
         pgserver.get_server(folder, cleanup_mode="stop") as running,
     ):
         yield running
+
+
+class Database:
+    """A database of a test's own, empty, on the server that its process shares."""
+
+    def __init__(self, server, name: str) -> None:
+        import psycopg
+
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        self.uri = server.get_uri(database=name)
+        #: What target-postgres takes.
+        self.url = self.uri.replace("postgresql://", "postgresql+psycopg://")
+        #: What tap-postgres takes: all parts of a URL, though a socket needs neither password nor host.
+        self.tap_url = self.uri.replace("postgresql://postgres:@/", "postgresql+psycopg2://postgres:none@socket/")
+
+    def ask(self, sql: str) -> list[tuple]:
+        """Run a statement and return its rows, if it has any."""
+        import psycopg
+
+        with psycopg.connect(self.uri, options="-c timezone=UTC") as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def database(server, request):
+    """A database of the test's own."""
+    digest = hashlib.sha256(request.node.nodeid.encode()).hexdigest()
+    return Database(server, f"test_{digest[:16]}")
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ INSTALLED = ROOT / ".meltano"
 FOREIGN = re.compile("(MELTANO|TAP|TARGET)_")
 
 #: Seconds after which whatever is waited for will not come.
-PATIENCE = 90
+PATIENCE = 150
 
 
 def executable(kind: str, name: str) -> Path:
@@ -44,7 +44,7 @@ def executable(kind: str, name: str) -> Path:
 
 class Project:
     def __init__(self, folder: Path, settings: dict[str, object]) -> None:
-        for kind, name in {"extractors": "tap-braze-sms", "loaders": "target-duckdb"}.items():
+        for kind, name in {"extractors": "tap-braze-sms", "loaders": "target-postgres"}.items():
             executable(kind, name)
         self.folder = folder
         (folder / ".meltano").mkdir(parents=True)
