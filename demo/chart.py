@@ -17,7 +17,6 @@ import typing as t
 from collections import Counter
 from pathlib import Path
 
-
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

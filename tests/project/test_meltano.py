@@ -162,7 +162,7 @@ def test_numbers_are_hashed_as_the_security_page_says(project, braze, database):
     project.env(TAP_BRAZE_SMS_STREAM_MAP_CONFIG='{"salt": "made-up"}')
     project("run", "tap-braze-sms", "target-postgres")
     columns = "FROM information_schema.columns WHERE table_name = 'invalid_phone_numbers' AND column_name !~ '^_sdc'"
-    assert sorted(database.ask(f"SELECT column_name {columns}")) == [  # noqa: S608
+    assert sorted(database.ask(f"SELECT column_name {columns}")) == [
         ("invalid_detected_at",),
         ("phone_hash",),
         ("reason",),
