@@ -7,11 +7,12 @@ import zlib
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 
 import msgspec
 
-from tap_braze_sms.reading.time_order import TimeOrder
+from tap_braze_sms.reading.time_order import EXACT, TimeOrder
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -21,7 +22,7 @@ if t.TYPE_CHECKING:
 #: Of an entry: its time in the fixed form, what names it as the list spells it, its further fields.
 Row: t.TypeAlias = "tuple[str, str, Unpack[tuple[str | None, ...]]]"
 
-#: What decides whether two rows are one record.
+#: What decides whether two rows are one record; rows of different times never are.
 Identify: t.TypeAlias = "Callable[[Row], Hashable]"
 
 #: Pages that begin this deep in a window are deflated while they wait: to a quarter of
@@ -65,17 +66,20 @@ class Page:
     @classmethod
     def of(cls, rows: list[Row], *, offset: int, limit: int, has_unusable: bool = False) -> Page:
         """Keep rows, in the order Braze gave them, as compact bytes."""
-        moments = [row[0] for row in rows]
+        times = [row[0] for row in rows]
         packed = _pack(rows)
+        order = TimeOrder.of(times)
+        # Most pages are in order: their ends say which is oldest.
+        in_order = times if order is EXACT else sorted(times, reverse=True)
         return cls(
             offset=offset,
             limit=limit,
             count=len(rows),
-            newest=max(moments, default=""),
-            oldest=min(moments, default=""),
-            max_ties=max(Counter(moments).values(), default=0),
-            order=TimeOrder.of(moments),
-            middle=moments[len(rows) // 2] if rows else "",
+            newest=in_order[0] if rows else "",
+            oldest=in_order[-1] if rows else "",
+            max_ties=1 if rows and len(set(times)) == len(rows) else max(Counter(times).values(), default=0),
+            order=order,
+            middle=times[len(rows) // 2] if rows else "",
             last=rows[-1] if rows else None,
             has_unusable=has_unusable,
             _packed=zlib.compress(packed, 1) if offset >= DEEP else packed,
@@ -123,23 +127,30 @@ def ascending(
         held.sort(key=_instant)  # ascending runs: the sort only merges them
         first, end, cut = (bisect_left(held, at, key=_instant) for at in (since, min(upcoming, until), upcoming))
         ready, held = held[first:end], held[cut:]
+        keys = _keys(ready, identify)
         # Of two rows of one record, the one that Braze lists first, which is the last here.
-        rows = {identify(row): row for row in ready}
-        for _ in range(_conflicts(ready, rows, identify)):
+        kept = dict(zip(keys, ready, strict=True))
+        for _ in range(_conflicts(keys, ready, kept)):
             on_conflict()
-        ready = list(rows.values())
+        ready = list(kept.values())
         if has_unusable:
             ready = [row for row in ready if not row[1].startswith(UNUSABLE)]
         if ready:
             yield ready
 
 
-def _conflicts(ready: list[Row], kept: dict[Hashable, Row], identify: Identify) -> int:
+def _keys(rows: list[Row], identify: Identify) -> list[Hashable]:
+    """Return what tells records apart, for rows in order of time: of one that shares its time with none, the time."""
+    shared = {row[0] for row, following in pairwise(rows) if row[0] == following[0]}
+    return [identify(row) if row[0] in shared else row[0] for row in rows]
+
+
+def _conflicts(keys: list[Hashable], rows: list[Row], kept: dict[Hashable, Row]) -> int:
     """Return how many rows differ from the one that is kept of their record in more than spelling."""
     # Rows that differ in nothing come from pages that overlap.
-    if len(kept) == len(ready) or len(kept) == len(set(ready)):
+    if len(kept) == len(rows) or len(kept) == len(set(rows)):
         return 0
-    return sum(kept[identify(row)][2:] != row[2:] for row in ready)
+    return sum(kept[key][2:] != row[2:] for key, row in zip(keys, rows, strict=True))
 
 
 _instant = itemgetter(0)
