@@ -76,7 +76,7 @@ class Scenario:
     #: Most records that the reader asks for, and aims at with a window; both shrunk, so that a few hundred are many.
     largest: int = 10
     window_records: int = 240
-    window_days: int = 30
+    window_days: int = 60
     rate_limit_share: float = 0.5
     #: Where the wanted range begins and ends, as parts of all days.
     since: float = 0.0

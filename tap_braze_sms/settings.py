@@ -135,7 +135,7 @@ TAP = _declare(
             "Leave out and count records that cannot be used (no phone as text, no readable time), instead of stopping"
         ),
     ),
-    window_days=_Setting(_whole(1, 366), 30, "Widest date window of one request, 1 to 366"),
+    window_days=_Setting(_whole(1, 366), 60, "Widest date window of one request, 1 to 366"),
     page_size=_Setting(_whole(2, 500), 500, "Records of an ordinary request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.
     lookback_minutes=_Setting(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),

@@ -36,7 +36,7 @@ DEFAULTS: dict[str, t.Any] = {
     "request_timeout": 60,
     "max_attempts": 8,
     "max_parallel_requests": 8,
-    "window_days": 30,
+    "window_days": 60,
     "page_size": 500,
     "skip_bad_records": False,
 }

@@ -29,10 +29,9 @@ OVERLAP = 4
 #: The part of a page that pages overlap by at the most where records share their times, as 1 / this.
 TIES_OVERLAP = 12
 
-#: How far an estimate is followed: the part of what it promises beyond what is known, and how many times as far as is
-#: known, some pages further where that is little. Records may come in a burst, which ends at any moment, unless those
-#: of a page lie some hours apart.
-BURST, STEADY, STEADY_HOURS, PAGES_FURTHER = (0.8, 1.5), (0.6, 4.0), 3, 2.5
+#: How far ahead a list is asked for: it is believed to go on for this part of what its times suggest, up to so many
+#: times as far as is known and some pages further. Records may come in a burst, which ends at any moment.
+TRUST, REACH, PAGES_FURTHER = 0.8, 2.0, 2.5
 
 #: Days that the records of a density are taken to be spread over at least.
 LEAST_DAYS = 1
@@ -202,14 +201,15 @@ class PagePlanner:
         """Guess how far the list goes, from the page deepest in it."""
         newest, oldest = timestamps.parse(page.newest), timestamps.parse(page.oldest)
         seconds = (newest - oldest).total_seconds()
+        farthest = REACH * self.records + PAGES_FURTHER * self._size
         if order.precision >= timestamps.SECOND:
             # Ties at a boundary need a request of their own unless pages overlap by more than them.
             self._overlap = min(page.max_ties + 2, self._size // TIES_OVERLAP)
         elif seconds > 4 * max(PRECISIONS[order.precision] if not order.margin else 0, order.margin):
             self._overlap = min(_unproven_records(page, order) + OVERLAP, self._size // 2)
         else:
-            # Its times tell nothing of how far it goes; as far again as is known is as good a guess as any.
-            self._estimated_end = BURST[1] * self.records + PAGES_FURTHER * self._size
+            # Its times tell nothing of how far it goes.
+            self._estimated_end = farthest
             return
         since = timestamps.parse(self._window.since)
         midnight = oldest.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -220,8 +220,7 @@ class PagePlanner:
         # A burst of minutes must not make the windows to come as narrow as if it never ended.
         self.density = self.records / max(LEAST_DAYS, covered.total_seconds() / 86_400)
         rest += self.density * max(0, (midnight - since).days)
-        trust, reach = STEADY if seconds > STEADY_HOURS * 3600 else BURST
-        self._estimated_end = min(self.records + trust * rest, reach * self.records + PAGES_FURTHER * self._size)
+        self._estimated_end = min(self.records + TRUST * rest, farthest)
 
 
 def _unproven_records(page: Page, order: TimeOrder) -> int:
