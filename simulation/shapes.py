@@ -78,7 +78,7 @@ def print_table() -> None:
                 parallel=parallel,
                 page_size=500,
                 largest=500,
-                window_records=12_000,
+                window_records=20_000,
                 rate_limit_share=1.0,
             )
             rng = random.Random(name)

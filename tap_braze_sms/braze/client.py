@@ -8,7 +8,6 @@ import functools
 import http.cookiejar
 import json
 import math
-import re
 import time
 import typing as t
 from http import HTTPStatus
@@ -29,6 +28,7 @@ from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE, MARGIN, budget_of, ser
 from tap_braze_sms.concurrency.cancellation import RESUME_HINT
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import Kind, RetryableError, UnusableDataError
+from tap_braze_sms.redaction import redact_answer
 
 if t.TYPE_CHECKING:
     import logging
@@ -57,8 +57,6 @@ SHORT_WAITS = (2.0, 6.0)
 
 #: Characters of an error text of Braze's that are passed on.
 ERROR_TEXT = 200
-
-_LONG_NUMBER = re.compile(r"\+?\d(?:(?:%20|[\s()./\u2010-\u2015\u200b-]){0,3}\d){5,}")
 
 #: What an answer means that asking again may change; those from 500 on are Braze's errors.
 _PASSING: dict[int, str] = {
@@ -327,8 +325,7 @@ class BrazeClient:
         except (ValueError, AttributeError, TypeError, RecursionError):
             words = []
         text = " ".join("; ".join(filter(None, words)).split())
-        text = text.replace(self._config["api_key"], "[api_key]")
-        return _LONG_NUMBER.sub("[number]", text)[:ERROR_TEXT] or "without saying why"
+        return redact_answer(text, self._config["api_key"])[:ERROR_TEXT] or "without saying why"
 
     def _wait_for_budget(self) -> None:
         share = self._config["rate_limit_share"]

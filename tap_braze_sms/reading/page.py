@@ -27,7 +27,7 @@ Identify: t.TypeAlias = "Callable[[Row], Hashable]"
 
 #: Pages that begin this deep in a window are deflated while they wait: to a quarter of
 #: their size, for less than a microsecond a record. Most windows never get there.
-DEEP = 20_000
+DEEP = 50_000
 
 #: Later than every time.
 LATEST = "\uffff"

@@ -19,7 +19,7 @@ FIRST_DAYS = 2
 
 #: Records a window aims at: some tens of full pages. More would be held, and read again
 #: after a kill; fewer would spend a part-filled last page more often.
-WINDOW_RECORDS = 12_000
+WINDOW_RECORDS = 20_000
 
 _DAY = dt.timedelta(days=1)
 

@@ -29,7 +29,8 @@ from typing_extensions import override
 
 from tap_braze_sms.concurrency.cancellation import RESUME_HINT, Cancelled
 from tap_braze_sms.reading.errors import Kind, ReadingError
-from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact, redact_expression
+from tap_braze_sms.redaction import redact_expression
+from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact
 
 #: Exit statuses as sysexits.h has them. Those of a run that a signal ended are 128 and the signal's number.
 _STATUSES = {Kind.SETTING: 78, Kind.ACCESS: 77, Kind.PASSING: 75, Kind.DATA: 65, Kind.OTHER: 1}

@@ -1,4 +1,4 @@
-"""Redaction: nothing personal in what the plugins say, whoever says it."""
+"""Redaction of errors, of libraries' log lines and of the target's input: nothing personal in what the plugins say."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from tap_braze_sms import encodings
 from tap_braze_sms.reading.errors import ReadingError, UnusableInputError
+from tap_braze_sms.redaction import redact_log_line, redact_message
 from tap_braze_sms.singer.writer import LoaderGoneError
 
 if t.TYPE_CHECKING:
@@ -35,12 +36,6 @@ EXPECTED_ERRORS = (SingerSDKError, InvalidInputLine, ReadingError, LoaderGoneErr
 
 #: Those about the configuration, whoever found them: no record was there to be quoted.
 _SAFE_ERRORS = (ConfigurationError, DiscoveryError, MappingError, UnusableInputError, ImportError)
-
-# What a message can quote of a record: text in quotes, and words with digits.
-_QUOTATION = re.compile(r"""(['"]).*\1|\S*\d\S*""", re.DOTALL)
-
-# Of an expression: text, which can be a salt, and what can be a phone number.
-_LITERAL = re.compile(r"""(['"]).*?\1|\d{5,}""", re.DOTALL)
 
 # What the decoder made of bytes that are no text.
 _ESCAPED = re.compile("[\ud800-\udfff]")
@@ -55,7 +50,7 @@ def redact(error: BaseException) -> BaseException:
     ours = modules[-1:] and modules[-1].startswith("tap_braze_sms.")
     if not isinstance(error, _SAFE_ERRORS) and not (ours and isinstance(error, EXPECTED_ERRORS)):
         kind = type(type(error).__name__, (Exception,), {"__module__": type(error).__module__})
-        shown = kind(_QUOTATION.sub("…", str(error)))
+        shown = kind(redact_message(str(error)))
     for link in ("__cause__", "__context__"):
         if before := getattr(error, link):
             setattr(shown, link, redact(before))
@@ -63,19 +58,12 @@ def redact(error: BaseException) -> BaseException:
     return shown.with_traceback(error.__traceback__)
 
 
-def redact_expression(expression: str) -> str:
-    """Return an expression of a stream map without its literals."""
-    return _LITERAL.sub("…", expression)
-
-
 class RedactingFilter(logging.Filter):
-    """Cuts out of libraries' lines what can hold a number: queries, headers, what a stream map's filter gives."""
-
-    _personal = re.compile(r"(?<=\?)\S+|(?<=stream: ).+|(?<=unparsed data: ).+", re.DOTALL)
+    """Cuts out of libraries' lines what can hold a number."""
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._personal.sub("…", record.getMessage()), ()
+        record.msg, record.args = redact_log_line(record.getMessage()), ()
         record.exc_info = None
         return True
 

@@ -14,7 +14,7 @@ from collections import Counter
 from singer_sdk.exceptions import ConfigurationError
 from singer_sdk.mapper import CustomStreamMap, RemoveRecordTransform
 
-from tap_braze_sms.singer.redaction import redact_expression
+from tap_braze_sms.redaction import redact_expression
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -195,8 +195,8 @@ def test_little_time_passes_with_threads_that_find_nothing_to_do(days, records, 
 def test_what_is_given_next_is_asked_for_before_what_lies_behind_it():
     scheduler, pool = schedule_in_rounds(MovingList(1, records=60_000, days=100), 4)
     given = dict.fromkeys(pool.rounds for rows, _ in scheduler if rows)
-    # The first window has three pages, and the others some 25 each.
-    assert list(given)[:2] == [4, 11]
+    # The first window has three pages, and the others some 36 each.
+    assert list(given)[:2] == [4, 13]
 
 
 @pytest.mark.parametrize("end_included", [False, True])
