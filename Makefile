@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo warehouse test test-all test-examples test-dagster check coverage mutants newest simulator simulate bench dist lock clean
+.PHONY: help demo warehouse test test-all test-examples test-dagster test-dlt check coverage mutants newest simulator simulate bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -41,10 +41,13 @@ test: check $(VENV)/test.stamp ## The checks, then the tests (ARGS go to pytest)
 
 test-all: test test-examples ## Everything CI runs: the same, and the tests of the examples
 
-test-examples: test-dagster ## The examples that need environments of their own
+test-examples: test-dagster test-dlt ## The examples that need environments of their own
 
 test-dagster: $(VENV)/dev.stamp ## Of these, the Dagster example, on simulated workspaces
 	@$(MAKE) -C examples/dagster test
+
+test-dlt: $(VENV)/dev.stamp ## And the dlt example, into DuckDB
+	@$(MAKE) -C examples/dlt test
 
 check: $(VENV)/dev.stamp ## Lint, formatting, types, who imports whom, and CI's workflows
 	@$(VENV)/bin/ruff check
@@ -89,7 +92,7 @@ lock: | $(UV) ## Move the pinned versions of everything installed here to the ne
 
 # Neither .meltano's state nor output/: they may hold what cannot be had again.
 clean: ## Remove all that was installed, caches and what the demo left; keep Meltano's state and your output
-	@rm -rf $(VENV) .venv-bench examples/dagster/.venv .meltano/extractors .meltano/loaders output/demo output/bench dist
+	@rm -rf $(VENV) .venv-bench examples/*/.venv .meltano/extractors .meltano/loaders output/demo output/bench dist
 	@rm -rf .coverage mutants .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

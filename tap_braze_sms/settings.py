@@ -14,19 +14,13 @@ from singer_sdk import typing as th
 from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_braze_sms.braze import phone_numbers
-from tap_braze_sms.braze.instances import INSTANCES
+from tap_braze_sms.braze.instances import INSTANCES, check_connection
 from tap_braze_sms.braze.spellings import WAYS
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableInputError
 
 if t.TYPE_CHECKING:
     from jsonschema import ValidationError
-
-#: TLS, except to this machine: the simulator's. No path, no user, no password.
-_URL = re.compile(
-    r"(https://([\w-]+\.)*[\w-]+|https://\[[\da-f:]+\]|http://(localhost|127\.0\.0\.1|\[::1\]))(:\d{1,5})?/?",
-    re.ASCII | re.IGNORECASE,
-)
 
 _DATES = "a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 
@@ -209,7 +203,7 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
         config[name] = _coerce_number(config[name], schema["properties"][name].get("type", ()))
     problems = itertools.chain(
         (_explain(error) for error in JSONSchemaValidator(_drop_null_schemas(schema)).iter_errors(config)),
-        _check_connection(config),
+        check_connection(config),
         _check_dates(config),
         _check_batches(config),
         _check_sizes(config),
@@ -283,22 +277,6 @@ def _takes(prop: dict[str, t.Any]) -> str:
     if "exclusiveMinimum" in prop:
         words += f" above {prop['exclusiveMinimum']} and at most {prop['maximum']}"
     return words
-
-
-def _check_connection(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
-    # What HTTP could not send; its own error would quote it.
-    # No quotes in a key either: they came along with it, and Braze would refuse it only after a request.
-    for name, fitting, wanted in (("api_key", "[!#-&(-~]*", "the key alone"), ("user_agent", "[ -~]*", "plain ASCII")):
-        if not re.fullmatch(fitting, str(config.get(name, ""))):
-            yield name, f"got a string with a character that does not belong there, takes {wanted}"
-    given = [name for name in ("instance", "api_url") if name in config]
-    if len(given) != 1:
-        got = "both" if given else "neither"
-        choice = f"an instance ({', '.join(INSTANCES)}) or the URL of another REST endpoint"
-        yield "instance", f"got {got} of instance and api_url, takes exactly one: {choice}"
-    elif "api_url" in config and not _URL.fullmatch(url := str(config["api_url"])):
-        got = "a URL with a user or password in it" if "@" in url else repr(url[:80])
-        yield "api_url", f"got {got}, takes https://host, or http://localhost:port for a simulator"
 
 
 #: What batch_config may hold, by part.

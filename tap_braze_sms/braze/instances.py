@@ -1,7 +1,8 @@
-"""Instances: where each of Braze's clusters has its REST endpoint."""
+"""Instances: where each of Braze's clusters has its REST endpoint, and what a connection to one is made of."""
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 #: REST endpoint of each instance, from Braze's API overview. There is no US-09.
@@ -15,6 +16,30 @@ INSTANCES = {
     "JP-01": "https://rest.jp-01.braze.com",
     "KR-01": "https://rest.kr-01.braze.com",
 }
+
+
+#: TLS, except to this machine: the simulator's. No path, no user, no password.
+_URL = re.compile(
+    r"(https://([\w-]+\.)*[\w-]+|https://\[[\da-f:]+\]|http://(localhost|127\.0\.0\.1|\[::1\]))(:\d{1,5})?/?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def check_connection(config: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    """Yield what is wrong with key, endpoint and User-Agent, each with the name of its setting."""
+    # What HTTP could not send; its own error would quote it.
+    # No quotes in a key either: they came along with it, and Braze would refuse it only after a request.
+    for name, fitting, wanted in (("api_key", "[!#-&(-~]*", "the key alone"), ("user_agent", "[ -~]*", "plain ASCII")):
+        if not re.fullmatch(fitting, str(config.get(name, ""))):
+            yield name, f"got a string with a character that does not belong there, takes {wanted}"
+    given = [name for name in ("instance", "api_url") if name in config]
+    if len(given) != 1:
+        got = "both" if given else "neither"
+        choice = f"an instance ({', '.join(INSTANCES)}) or the URL of another REST endpoint"
+        yield "instance", f"got {got} of instance and api_url, takes exactly one: {choice}"
+    elif "api_url" in config and not _URL.fullmatch(url := str(config["api_url"])):
+        got = "a URL with a user or password in it" if "@" in url else repr(url[:80])
+        yield "api_url", f"got {got}, takes https://host, or http://localhost:port for a simulator"
 
 
 def url_of(config: t.Mapping[str, t.Any]) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import logging
+import signal
 import typing as t
 
 from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
+from tap_braze_sms.braze.instances import INSTANCES, check_connection
 from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.concurrency.cancellation import CancelToken
@@ -30,15 +32,14 @@ if t.TYPE_CHECKING:
     from tap_braze_sms.reading.page import Page, Row
     from tap_braze_sms.reading.time_order import TimeOrder
 
-#: What the client and the reader are told, unless something else is said.
-DEFAULTS: dict[str, t.Any] = {
-    "rate_limit_share": 0.5,
-    "request_timeout": 60,
-    "max_attempts": 8,
-    "max_parallel_requests": 8,
-    "window_days": 60,
-    "page_size": 500,
-    "skip_bad_records": False,
+#: What a reading takes, from least to most, both included but for 0: as the tap's settings of the same names.
+BOUNDS: dict[str, tuple[float, float]] = {
+    "rate_limit_share": (0, 1),
+    "request_timeout": (0, 86_400),
+    "max_attempts": (1, 20),
+    "max_parallel_requests": (1, 64),
+    "window_days": (1, 366),
+    "page_size": (2, 500),
 }
 
 
@@ -129,34 +130,95 @@ def read_records(
     api_key: str,
     since: dt.datetime,
     until: dt.datetime | None = None,
+    instance: str | None = None,
+    api_url: str | None = None,
     braze_list: BrazeList = INVALID_PHONE_NUMBERS,
     logger: logging.Logger | None = None,
-    **settings: t.Any,  # noqa: ANN401 (each of another type)
+    rate_limit_share: float = 0.5,
+    request_timeout: float = 60,
+    max_attempts: int = 8,
+    max_parallel_requests: int = 8,
+    window_days: int = 60,
+    page_size: int = 500,
+    skip_bad_records: bool = False,
 ) -> Iterator[dict[str, str | None]]:
     """Read one of Braze's lists without Singer, with the guarantees of the tap.
+
+    Nothing is requested before the first record is asked for, and nothing more once the iterator is closed.
 
     Args:
         api_key: REST API key with the permission of the list.
         since: Earliest wanted instant, inclusive, with a time zone.
-        until: Latest wanted instant, exclusive; None: up to now.
+        until: Latest wanted instant, exclusive, with a time zone; None: up to now.
+        instance: Braze's instance, such as US-06; this or `api_url`.
+        api_url: Another REST endpoint of Braze.
         braze_list: What is read.
         logger: Takes retries, pauses and what differs from Braze's documents.
-        settings: ``instance`` or ``api_url``, and any of `DEFAULTS`, as the tap's settings of the same names.
+        rate_limit_share: The part of the workspace's hourly rate limit that may be used.
+        request_timeout: Seconds without a sign of life after which a request is given up.
+        max_attempts: Tries of one request before the reading fails.
+        max_parallel_requests: Requests in flight at once.
+        window_days: Most days of one request.
+        page_size: Records of an ordinary request.
+        skip_bad_records: Leave out records that cannot be used, instead of stopping.
 
-    Yields:
-        Records, oldest first, each once; times in UTC, always in the same form.
+    Returns:
+        An iterator of records, oldest first, each once; times in UTC, always in the same form. It raises `ReadingError`
+        as `ListReader` does.
 
     Raises:
-        ReadingError: as `ListReader`.
+        ValueError: an argument is wrong; said before the first request.
     """
-    config = {**DEFAULTS, **settings, "api_key": api_key}
-    log = logger or logging.getLogger(__name__)
+    config = {
+        "api_key": api_key,
+        **{name: value for name, value in (("instance", instance), ("api_url", api_url)) if value is not None},
+        "rate_limit_share": rate_limit_share,
+        "request_timeout": request_timeout,
+        "max_attempts": max_attempts,
+        "max_parallel_requests": max_parallel_requests,
+        "window_days": window_days,
+        "page_size": page_size,
+        "skip_bad_records": skip_bad_records,
+    }
+    for name, problem in _check_arguments(config, since=since, until=until):
+        msg = f"{name}: {problem}"
+        raise ValueError(msg)
+    return _read(config, braze_list, since, until, logger or logging.getLogger(__name__))
+
+
+def _check_arguments(config: t.Mapping[str, t.Any], **instants: dt.datetime | None) -> Iterator[tuple[str, str]]:
+    yield from check_connection(config)
+    if (instance := config.get("instance", "US-01")) not in INSTANCES:
+        yield "instance", f"got {instance!r}, takes one of {', '.join(INSTANCES)}"
+    for name, (least, most) in BOUNDS.items():
+        if not config[name] or not least <= config[name] <= most:
+            yield (
+                name,
+                f"got {config[name]!r}, takes a number {f'from {least} to' if least else 'above 0 and at most'} {most}",
+            )
+    for name, instant in instants.items():
+        # Without a zone it would be taken for this machine's.
+        if instant is not None and instant.utcoffset() is None:
+            yield name, f"got {instant}, takes a time with a time zone, such as datetime.timezone.utc"
+
+
+def _read(
+    config: t.Mapping[str, t.Any],
+    braze_list: BrazeList,
+    since: dt.datetime,
+    until: dt.datetime | None,
+    logger: logging.Logger,
+) -> Iterator[dict[str, str | None]]:
     cancel_token = CancelToken()
-    client = BrazeClient(config, cancel_token=cancel_token, logger=log, user_agent="tap-braze-sms")
+    client = BrazeClient(config, cancel_token=cancel_token, logger=logger, user_agent="tap-braze-sms")
     now = dt.datetime.now(timestamps.UTC)
     pool = WorkerPool(config["max_parallel_requests"], cancel_token)
     reader = ListReader(client, braze_list, pool=pool, since=since, until=until, now=now, settings=config)
-    for rows, _ in reader:
-        yield from braze_list.records(rows)
+    try:
+        for rows, _ in reader:
+            yield from braze_list.records(rows)
+    finally:
+        # Whoever leaves early leaves requests under way, which would be tried again for minutes.
+        cancel_token.set(signal.SIGTERM)
     for line in reader.differences():
-        log.warning("%s", line)
+        logger.warning("%s", line)

@@ -55,10 +55,12 @@ class WorkerPool:
     @contextlib.contextmanager
     def running(self, next_task: Callable[[], Task | None]) -> Iterator[None]:
         """Make requests for as long as the context lasts; `next_task` returns None until something changes."""
-        for number in range(self.size):
-            # Daemons: a request that hangs must not hold up the end of the process.
-            threading.Thread(target=self._work, args=[next_task], name=f"braze-request-{number}", daemon=True).start()
         try:
+            # Within: Ctrl-C can come while they are started.
+            for number in range(self.size):
+                # Daemons: a request that hangs must not hold up the end of the process.
+                name = f"braze-request-{number}"
+                threading.Thread(target=self._work, args=[next_task], name=name, daemon=True).start()
             yield
         finally:
             with self.locked():

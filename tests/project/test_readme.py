@@ -26,9 +26,8 @@ from tap_braze_sms import settings
 from tap_braze_sms.tap import TapBrazeSMS
 
 BASH = shutil.which("bash") or "bash"
-PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "examples/sql/README.md")]
-PAGES += [page for page in [ROOT / "examples" / "dagster" / "README.md"] if page.exists()]
-PAGES += sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md")]
+PAGES += sorted(page for folder in ("docs", "examples/*") for page in ROOT.glob(f"{folder}/*.md"))
 SECURITY = PAGES[1]
 GUIDES = [PAGES[0], *sorted((ROOT / "docs").glob("*.md"))]
 
