@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo warehouse test test-all test-examples test-dagster test-dlt check coverage mutants newest simulator simulate bench dist lock clean
+.PHONY: help demo warehouse test test-all test-examples test-dagster test-dlt check generate coverage mutants newest simulator simulate bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -49,11 +49,15 @@ test-dagster: $(VENV)/dev.stamp ## Of these, the Dagster example, on simulated w
 test-dlt: $(VENV)/dev.stamp ## And the dlt example, into DuckDB
 	@$(MAKE) -C examples/dlt test
 
-check: $(VENV)/dev.stamp ## Lint, formatting, types, who imports whom, and CI's workflows
+generate: $(VENV)/dev.stamp ## Write plugins/, hub/ and the tables of settings from the plugins' code
+	@$(PYTHON_IN_VENV) tools/generate.py
+
+check: $(VENV)/dev.stamp ## Lint, formatting, types, who imports whom, what is generated, and CI's workflows
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --diff
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo --no-cache
+	@$(PYTHON_IN_VENV) tools/generate.py --check
 	@$(VENV)/bin/zizmor --quiet --offline --strict-collection .github
 
 coverage: $(VENV)/coverage.stamp ## Run the tests and list what of the code none of them runs (ARGS go to pytest)

@@ -120,6 +120,7 @@ def installed(messages: Path, loader: Path) -> Path:
     script(replay, f'#!/bin/sh\nexec cat "{messages}"\n')
     counting = project / "counting"
     script(counting, f"""#!/bin/sh\nexec grep -c '^{{"type":"RECORD"' > "{project / COUNTED}"\n""")
+    (project / "plugins").symlink_to(PROJECT / "plugins")
     whole = (PROJECT / "meltano.yml").read_text()
     for kind, name, program in (
         ("extractors", "tap-recorded", replay),

@@ -1,4 +1,4 @@
-"""A Meltano project like the one a user has: this repository's meltano.yml and settings in a .env, nothing else.
+"""A Meltano project like the one a user has: this repository's meltano.yml with its plugins, and settings in a .env.
 
 The plugins are those that `make` installed into the repository's .meltano; state, logs and output are its own.
 """
@@ -52,6 +52,7 @@ class Project:
         for kind in ("extractors", "loaders"):
             (folder / ".meltano" / kind).symlink_to(INSTALLED / kind)
         shutil.copy(ROOT / "meltano.yml", folder)
+        shutil.copytree(ROOT / "plugins", folder / "plugins")
         self.settings: dict[str, object] = {}
         self.env(**settings)
         self.started: list[Started] = []
