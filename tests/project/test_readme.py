@@ -204,6 +204,10 @@ class Shell:
         for folder, kind, name in (("tap", "extractors", "tap-braze-sms"), ("loader", "loaders", loader)):
             (self.folder / folder / "bin").mkdir(parents=True)
             (self.folder / folder / "bin" / name).symlink_to(executable(kind, name))
+        python = self.folder / "loader" / "bin" / "python"
+        # Not a link: a Python looks for its packages beside the name by which it was called.
+        python.write_text(f'#!/bin/sh\nexec {executable("loaders", loader).with_name("python")} "$@"\n')
+        python.chmod(0o755)
 
     def write(self, name, **config):
         (self.folder / name).write_text(json.dumps(config))
@@ -250,6 +254,8 @@ def test_the_first_load_needs_no_server_and_the_next_goes_on_from_its_state(shel
     shell.write("config.json", **config_for(simulator))
     shell("\n".join(load))
     assert len(rows(shell.folder)) == 300
+    if loader == "target-duckdb":
+        assert "provider_error" in shell(block("import duckdb"))
     simulator.detect(5, minutes=3)
     simulator.requests.clear()
     shell(block("--state state.json").replace("target-duckdb", loader))
