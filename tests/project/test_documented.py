@@ -1,7 +1,8 @@
-"""What stands in two places says the same: variables of .env.example, schemas of the wheel, modules in CONTRIBUTING."""
+"""What stands in two places says the same: variables of .env.example, schemas, modules, errors, exit statuses."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -13,9 +14,13 @@ import pytest
 import yaml
 
 from support.paths import ROOT
+from tap_braze_sms.concurrency.cancellation import SIGNALED
+from tap_braze_sms.reading.errors import Kind
+from tap_braze_sms.singer import cli
 from tap_braze_sms.tap import TapBrazeSMS
 
 PROJECT = yaml.safe_load((ROOT / "meltano.yml").read_text())
+TROUBLESHOOTING = (ROOT / "docs" / "troubleshooting.md").read_text()
 
 
 def test_every_variable_of_the_example_sets_something():
@@ -59,3 +64,25 @@ def test_contributing_knows_every_module():
     _, _, section = (ROOT / "CONTRIBUTING.md").read_text().partition("\n## Modules\n")
     table = re.findall(r"^\|[^|]*\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)
     assert sorted(table) == sorted(modules)
+
+
+def test_the_guide_knows_the_exit_statuses_of_the_code():
+    told = {
+        int(status): meaning for status, meaning in re.findall(r"^\| (\d+) \| (.*) \|$", TROUBLESHOOTING, re.MULTILINE)
+    }
+    assert told.keys() == set(cli._STATUSES.values())
+    for kind, word in {Kind.SETTING: "setting", Kind.ACCESS: "key", Kind.PASSING: "pass", Kind.DATA: "came"}.items():
+        assert word in told[cli._STATUSES[kind]]
+    assert f"| {SIGNALED} + a signal's number |" in TROUBLESHOOTING
+
+
+def test_the_code_says_what_the_guide_explains():
+    """In parts: what stands for a name, a number or a text of Braze's is filled in when it is said."""
+    code = [ast.walk(ast.parse(path.read_text())) for path in (ROOT / "tap_braze_sms").rglob("*.py")]
+    texts = [node.value for nodes in code for node in nodes if isinstance(node, ast.Constant)]
+    said = "\n".join(text for text in texts if isinstance(text, str))
+    rows = re.findall(r"^\| (`.*?) \|", TROUBLESHOOTING, re.MULTILINE)
+    lines = [line for row in rows for line in re.findall(r"`([^`]*)`", row)]
+    assert len(lines) > 30
+    parts = [part.strip(" ,-") for line in lines for part in re.split(r"…|:|\d+|[A-Z_]{5,}", line)]
+    assert [part for part in parts if part not in said] == []
