@@ -7,6 +7,7 @@ with all states the list may be in by then: whichever changes led there, and in 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import io
 import itertools
 import pickle
@@ -169,14 +170,15 @@ class Exhaustive:
             self.result.lost.append(f"no end after {_told(pages)}")
             return
         by_answer: defaultdict[tuple[Small, ...], set[State]] = defaultdict(set)
-        for state in self._changed(states):
+        # Before the first answer, whatever changes makes another list of those that are followed.
+        for state in self._changed(states) if pages else states:
             by_answer[state.listed[request.offset : request.offset + request.limit]].add(state)
         # What never changes is shared by all that follow.
         copies = _Copies(reader, [*pages, reader.window]) if len(by_answer) > 1 else None
         for left, (answer, possible) in enumerate(by_answer.items(), 1 - len(by_answer)):
             self.result.answers += 1
             follower = copies.make() if copies and left else reader
-            page = Page.of(list(map(_row, answer)), offset=request.offset, limit=request.limit)
+            page = _page(answer, request.offset, request.limit)
             try:
                 follower.add_page(request, page)
             except NeverAtRestError:
@@ -242,12 +244,18 @@ class _Copies:
         return t.cast("WindowReader", unpickler.load())
 
 
+@functools.lru_cache(100_000)
+def _page(answer: tuple[Small, ...], offset: int, limit: int) -> Page:
+    return Page.of(list(map(_row, answer)), offset=offset, limit=limit)
+
+
 def _told(pages: list[Page]) -> str:
     """Say what was answered: the seconds of the times, and the numbers."""
     answers = ((page, [f"{row[1][8:]} at {row[0][11:19]}" for row in page.rows()]) for page in pages)
     return "; ".join(f"{page.offset} + {page.limit}: {', '.join(rows) or 'nothing'}" for page, rows in answers)
 
 
+@functools.cache
 def _row(entry: Small) -> Row:
     time, number = entry
     return timestamps.format_utc(START + dt.timedelta(seconds=43_200 + time)), f"+1212555{number:05}", None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from tap_braze_sms.reading.answer_size import FEWEST
+from tap_braze_sms.reading.answer_size import FEWEST, UNEVEN
 from tap_braze_sms.reading.errors import NeverAtRestError
 from tap_braze_sms.reading.page_planner import OVERLAP, PageRequest
 
@@ -23,6 +23,9 @@ if t.TYPE_CHECKING:
 
 #: How often the end is looked for before the run says that it cannot be found.
 MOST_ATTEMPTS = 40
+
+#: How often in answers that are as short as can be alone.
+SHORT_ATTEMPTS = 4
 
 
 class ListEnd:
@@ -51,6 +54,8 @@ class ListEnd:
         self._attempts = 0
         #: How many of the last records the next request begins before.
         self._back = 0
+        #: It begins before more of them, only to see how many an answer holds.
+        self._asks_for_more = False
 
     def next_request(self, in_flight: Iterable[PageRequest]) -> PageRequest | None:
         """Return the request that shows whether anything stands behind the last record; None: it is known, or asked.
@@ -98,15 +103,26 @@ class ListEnd:
             self.confirmed = self.deepest if is_last and self._is_shorter_than_asked(self.deepest) else None
             self.deepest, self._last = page, last
             return self._ended(page)
-        if request.is_for_end or page.offset + page.count >= self._reached:
-            # After an answer that proved nothing, one as short as can be has most chance to.
-            self.deepest, self._last, self._back = page, last, int(request.is_for_end)
+        reaches = page.offset + page.count >= self._reached
+        if reaches or (request.is_for_end and not self._asks_for_more):
+            self.deepest, self._last = page, last
+        if reaches or request.is_for_end:
+            self._set_next_back(request)
         return page
 
     @property
     def _reached(self) -> int:
         """The position behind the last record."""
         return 0 if self.deepest is None else self.deepest.offset + self.deepest.count
+
+    def _set_next_back(self, request: PageRequest) -> None:
+        """Decide how many records to begin before the last one, after an answer that proved nothing."""
+        # One as short as can be has most chance to. Of a list that grows all the while none is shorter than others if
+        # all are short: then a longer one in turn shows that an answer holds more.
+        self._asks_for_more = self._attempts >= SHORT_ATTEMPTS and not self._asks_for_more
+        self._back = int(request.is_for_end)
+        if self._asks_for_more:
+            self._back = max(OVERLAP, min(UNEVEN * self._answer_size.largest, self._limit // 2))
 
     def _shows_end(self, request: PageRequest, page: Page, held: Iterable[Page], *, is_last: bool) -> bool:
         """Whether a page shows that nothing stands behind its last record, which may be the last that is held."""

@@ -185,7 +185,7 @@ def test_the_command_line_names_the_seeds_that_failed(monkeypatch, capsys):
     assert f"make simulate ARGS='--seed {seed}'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("entries, changes", [(5, 1), (3, 2), (1, 3)])
+@pytest.mark.parametrize("entries, changes", [(5, 1), (3, 2)])
 def test_small_lists_are_read_truly_whatever_few_changes_come_between_any_two_answers(entries, changes):
     exhaustive = Exhaustive(changes=changes)
     for count in range(entries + 1):
