@@ -179,6 +179,16 @@ def test_what_stayed_on_a_list_of_any_kind_is_read_exactly_once_and_in_order(giv
     assert loss_of(strange, rows) == 0
 
 
+@pytest.mark.parametrize("arrive", ["top", "sorted"])
+@pytest.mark.parametrize("records", [1, 2, 3, 5])
+def test_the_end_of_a_few_records_that_grow_with_every_answer_is_found(records, arrive):
+    """No answer is short beside others if all are: a longer one shows how much one may hold."""
+    strange = StrangeList(3, records, arrivals=1.0, arrive=arrive)
+    _, rows = read(strange, page_size=500)
+    assert loss_of(strange, rows) == 0
+    assert strange.requests < 20
+
+
 @examples(25, are_fixed=True)
 @given(
     given=lists(records=st.integers(400, 3_000), page_sizes=st.just(500)),
