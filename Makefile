@@ -5,6 +5,8 @@ VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
 UV := $(VENV)/uv/bin/uv
 PIN := requirements/constraints.txt
+# Apart from the rest: dbt with the plugins of four warehouses, for tests and `make sql`.
+TRANSFORM := transform/.venv
 
 # The Python .venv is made with: the first of these that the project supports. `make PYTHON=…` chooses another.
 PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.10,\
@@ -24,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo warehouse test test-all test-examples test-dagster test-dlt check generate coverage mutants newest simulator simulate bench dist lock clean
+.PHONY: help demo warehouse marts sql test test-all test-examples test-dagster test-dlt test-transform check generate coverage mutants newest simulator simulate bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -36,18 +38,27 @@ demo: $(VENV)/demo.stamp ## Braze's simulator → tap → Postgres under Meltano
 warehouse: $(VENV)/demo.stamp ## psql on the demo's warehouse, server and all (ARGS="-c 'SELECT …'" asks one question)
 	@$(PYTHON_IN_VENV) demo/warehouse.py $(ARGS)
 
+marts: $(VENV)/marts.stamp ## dbt's tables from what the demo loaded, with their tests
+	@$(PYTHON_IN_VENV) demo/marts.py
+
+sql: $(TRANSFORM)/stamp ## examples/sql anew: the marts' queries, as dbt compiles them (ARGS=--check only compares)
+	@$(TRANSFORM)/bin/python tools/compile_sql.py $(ARGS)
+
 test: check $(VENV)/test.stamp ## The checks, then the tests (ARGS go to pytest)
 	@$(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal $(ARGS)
 
 test-all: test test-examples ## Everything CI runs: the same, and the tests of the examples
 
-test-examples: test-dagster test-dlt ## The examples that need environments of their own
+test-examples: test-dagster test-dlt test-transform ## The examples, and dbt: what needs environments of its own
 
 test-dagster: $(VENV)/dev.stamp ## Of these, the Dagster example, on simulated workspaces
 	@$(MAKE) -C examples/dagster test
 
 test-dlt: $(VENV)/dev.stamp ## And the dlt example, into DuckDB
 	@$(MAKE) -C examples/dlt test
+
+test-transform: $(VENV)/test.stamp $(VENV)/marts.stamp $(TRANSFORM)/stamp ## And the dbt project, on Postgres and DuckDB
+	@DBT=$(CURDIR)/$(TRANSFORM)/bin/dbt $(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal tests/project/test_transform.py $(ARGS)
 
 generate: $(VENV)/dev.stamp ## Write plugins/, hub/ and the tables of settings from the plugins' code
 	@$(PYTHON_IN_VENV) tools/generate.py
@@ -96,7 +107,8 @@ lock: | $(UV) ## Move the pinned versions of everything installed here to the ne
 
 # Neither .meltano's state nor output/: they may hold what cannot be had again.
 clean: ## Remove all that was installed, caches and what the demo left; keep Meltano's state and your output
-	@rm -rf $(VENV) .venv-bench examples/*/.venv .meltano/extractors .meltano/loaders output/demo output/bench dist
+	@rm -rf $(VENV) .venv-bench examples/*/.venv $(TRANSFORM) .meltano/extractors .meltano/loaders .meltano/utilities
+	@rm -rf output/demo output/bench output/transform dist
 	@rm -rf .coverage mutants .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -138,6 +150,17 @@ $(VENV)/demo.stamp: pyproject.toml $(PIN) meltano.yml $(VENV)/simulator.stamp | 
 	@$(INSTALL) --group meltano
 	@echo "Installing the tap, the target, and Postgres' loader and tap into .meltano"
 	@$(MELTANO_INSTALL) tap-braze-sms target-braze-sms target-postgres tap-postgres
+	@touch $@
+
+$(VENV)/marts.stamp: $(VENV)/demo.stamp
+	@echo "Installing dbt into .meltano"
+	@$(MELTANO_INSTALL) dbt-postgres
+	@touch $@
+
+$(TRANSFORM)/stamp: transform/requirements.txt | $(UV)
+	@echo "Installing dbt and the plugins of four warehouses into $(TRANSFORM)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON_IN_VENV) $(TRANSFORM)
+	@$(UV) pip install --quiet --python $(TRANSFORM)/bin/python --only-binary :all: --requirement $<
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/dev.stamp $(VENV)/demo.stamp

@@ -157,23 +157,6 @@ def test_plugins_to_add_fit_the_project():
             TapBrazeSMS(config=config, parse_env_config=False)
 
 
-def test_the_query_gives_one_row_a_number():
-    with duckdb.connect() as warehouse:
-        warehouse.execute("CREATE SCHEMA braze")
-        warehouse.execute(
-            "CREATE TABLE braze.invalid_phone_numbers (phone TEXT, invalid_detected_at TIMESTAMP, reason TEXT)"
-        )
-        warehouse.execute(
-            "INSERT INTO braze.invalid_phone_numbers VALUES ('+15550100001', '2026-01-01', 'deactivated'),"
-            " ('15550100001', '2026-02-01', NULL), ('15550100002', '2026-01-15', 'provider_error')"
-        )
-        rows = warehouse.execute(block("QUALIFY", "sql")).fetchall()
-    assert sorted(rows, key=str) == [
-        ("15550100001", dt.datetime(2026, 2, 1), None),  # noqa: DTZ001 (DuckDB's are naive)
-        ("15550100002", dt.datetime(2026, 1, 15), "provider_error"),  # noqa: DTZ001
-    ]
-
-
 class Shell:
     """Runs the pages' lines in a folder, with the project's commands and loaders to be found."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import tempfile
 import typing as t
+import uuid
 
 import pytest
 
@@ -40,11 +40,13 @@ def server():
 class Database:
     """A database of a test's own, empty, on the server that its process shares."""
 
-    def __init__(self, server, name: str) -> None:
+    def __init__(self, server) -> None:
         import psycopg
 
+        name = f"test_{uuid.uuid4().hex}"
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        self.name = name
         self.uri = server.get_uri(database=name)
         #: What target-postgres takes.
         self.url = self.uri.replace("postgresql://", "postgresql+psycopg://")
@@ -61,10 +63,9 @@ class Database:
 
 
 @pytest.fixture
-def database(server, request):
+def database(server):
     """A database of the test's own."""
-    digest = hashlib.sha256(request.node.nodeid.encode()).hexdigest()
-    return Database(server, f"test_{digest[:16]}")
+    return Database(server)
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ class Project:
         self.folder = folder
         (folder / ".meltano").mkdir(parents=True)
         (folder / "output").mkdir()
-        for kind in ("extractors", "loaders"):
+        for kind in ("extractors", "loaders", "utilities"):
             (folder / ".meltano" / kind).symlink_to(INSTALLED / kind)
         shutil.copy(ROOT / "meltano.yml", folder)
         shutil.copytree(ROOT / "plugins", folder / "plugins")
