@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import sys
 import typing as t
 from statistics import median
 
-import contenders
 from contenders import ALL, HERE, OURS_16, REFERENCE
+
+# The report's pictures and these are of one look.
+sys.path.append(str(HERE.parent / "reporting"))
+
+import charts
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -370,12 +374,5 @@ def draw(results: Path) -> None:
     if not panels:
         return
     records = next(iter(next(iter(charted(facts).values())).values()))[0]["records"]
-    environment = contenders.ENVIRONMENTS / "chart"
-    contenders.build(environment, "--requirement", HERE / "chart" / "requirements.txt")
-    title = f"Seconds to read {records:,} records"
-    subprocess.run(
-        [environment / "bin" / "python", HERE / "chart" / "chart.py", results.with_suffix("")],
-        input=json.dumps({"title": title, "panels": panels}),
-        text=True,
-        check=True,
-    )
+    drawn = charts.contenders(panels, f"Seconds to read {records:,} records")
+    charts.write(drawn, results.with_suffix(".svg"), results.with_suffix(".png"))

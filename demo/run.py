@@ -1,4 +1,4 @@
-"""The demo: Braze's list into Postgres with `meltano run`, twice, verified numbers back, what left marked, and a chart.
+"""The demo: Braze's list into Postgres with `meltano run`, twice, verified numbers back, what left marked, and a page.
 
 `make demo` calls it; a simulated Braze answers, and Postgres is one that came in a wheel. It runs the project's own
 meltano.yml, keeps all it writes in output/demo, which it empties first, and fails where the warehouse and Braze do not
@@ -23,7 +23,6 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import chart
 import warehouse
 
 if t.TYPE_CHECKING:
@@ -54,17 +53,20 @@ PROJECT = Path(__file__).resolve().parent.parent
 FOLDER = PROJECT / "output" / "demo"
 ENV_FILE = FOLDER / "demo.env"
 LOG = FOLDER / "meltano.log"
+MELTANO_DATABASE = FOLDER / "meltano.db"
+REPORT = FOLDER / "report.html"
 PICTURE = FOLDER / "invalid-numbers-per-day.svg"
 LOOKED_UP_FILE = FOLDER / "verified.csv"
 
 #: Beside the Python that runs this, whatever PATH says.
 MELTANO = Path(sys.executable).with_name("meltano")
+TABLE = "braze.invalid_phone_numbers"
 API_KEY = "demo-key"
 #: Where Meltano keeps what the runs leave, here in files; apart from the project's own.
 STATES = FOLDER / "state"
 STATE_ID = "dev:tap-braze-sms-to-target-postgres"
 #: Settings that Meltano would rather take from the caller's environment than from the demo's file.
-FOREIGN = ("MELTANO_", "TAP_", "TARGET_")
+FOREIGN = ("DBT_", "MELTANO_", "TAP_", "TARGET_")
 
 INDENT = "   "
 
@@ -238,7 +240,9 @@ def prepare(braze: Braze, held: Warehouse) -> None:
         "TARGET_BRAZE_SMS_API_URL": braze.url,
         "TARGET_POSTGRES_SQLALCHEMY_URL": held.loader_url,
         "TAP_POSTGRES_SQLALCHEMY_URL": held.tap_url,
-        "MELTANO_DATABASE_URI": f"sqlite:///{FOLDER / 'meltano.db'}",
+        # For `make marts`.
+        "DBT_POSTGRES_HOST": held.socket,
+        "MELTANO_DATABASE_URI": f"sqlite:///{MELTANO_DATABASE}",
         "MELTANO_STATE_BACKEND_URI": STATES.as_uri(),
     }
     ENV_FILE.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
@@ -249,12 +253,12 @@ def prepare(braze: Braze, held: Warehouse) -> None:
 
 def load(braze: Braze, held: Warehouse) -> None:
     """Run the pipeline and print what it cost and brought."""
-    rows, requests = rows_in(chart.TABLE, held), braze.totals()["requests"]
+    rows, requests = rows_in(TABLE, held), braze.totals()["requests"]
     say("$ meltano run tap-braze-sms target-postgres")
     started = time.monotonic()
     meltano("run", "tap-braze-sms", "target-postgres")
     seconds = time.monotonic() - started
-    after = rows_in(chart.TABLE, held)
+    after = rows_in(TABLE, held)
     # Starting Meltano, two plugins and Postgres' work are in the seconds, too; the tap measures its own.
     *_, reading = re.findall(r"metric_name=sync_duration metric_value=([\d.]+)", LOG.read_text(encoding="utf-8"))
     table(
@@ -293,7 +297,7 @@ def hand_back(braze: Braze, held: Warehouse) -> None:
     headline(f"{VERIFIED} customers confirm their numbers, which go back to Braze")
     held.query(f"""
         CREATE TABLE braze.verified_numbers AS
-        SELECT phone, now() AS verified_at FROM {chart.TABLE} ORDER BY md5(phone) LIMIT {VERIFIED}
+        SELECT phone, now() AS verified_at FROM {TABLE} ORDER BY md5(phone) LIMIT {VERIFIED}
     """)  # noqa: S608  (constants)
     phones = [phone for (phone,) in held.query("SELECT phone FROM braze.verified_numbers")]
     # What the tap is asked to look up; without this it only reads the list.
@@ -324,7 +328,7 @@ def mark_what_left(braze: Braze, held: Warehouse) -> None:
     meltano("run", "braze-to-postgres-full")
     ((rows, left, handed_back),) = held.query(f"""
         SELECT count(*), count(_sdc_deleted_at), count(verified.phone) FILTER (WHERE _sdc_deleted_at IS NOT NULL)
-        FROM {chart.TABLE} LEFT JOIN (SELECT DISTINCT phone FROM braze.verified_numbers) AS verified USING (phone)
+        FROM {TABLE} LEFT JOIN (SELECT DISTINCT phone FROM braze.verified_numbers) AS verified USING (phone)
     """)  # noqa: S608  (a constant)
     table(
         ("rows in the warehouse", "marked as gone", "of them handed back"),
@@ -341,7 +345,7 @@ def compare(braze: Braze, held: Warehouse) -> None:
     """
     headline("The warehouse against Braze, record by record")
     listed = braze.detections()
-    rows = held.query(f"SELECT phone, invalid_detected_at FROM {chart.TABLE} WHERE _sdc_deleted_at IS NULL")  # noqa: S608  (a constant)
+    rows = held.query(f"SELECT phone, invalid_detected_at FROM {TABLE} WHERE _sdc_deleted_at IS NULL")  # noqa: S608  (a constant)
     loaded = {(phone, when.replace(tzinfo=dt.timezone.utc)) for phone, when in rows}
     table(
         ("Braze holds", "the warehouse", "missing", "not Braze's", "doubled"),
@@ -355,33 +359,43 @@ def compare(braze: Braze, held: Warehouse) -> None:
 
 def look_inside(_braze: Braze, held: Warehouse) -> None:
     """Show what an analyst would ask first."""
-    headline(f"What the warehouse knows: the table {chart.TABLE}")
+    headline(f"What the warehouse knows: the table {TABLE}")
     say("The newest:")
     table(
         ("phone", "invalid_detected_at", "reason"),
         held.query(f"""
             SELECT phone, to_char(invalid_detected_at, 'YYYY-MM-DD HH24:MI:SS.MS'), coalesce(reason, '')
-            FROM {chart.TABLE} ORDER BY invalid_detected_at DESC LIMIT 3
+            FROM {TABLE} ORDER BY invalid_detected_at DESC LIMIT 3
         """),  # noqa: S608  (constants)
     )
     say()
     say("In all:")
     table(
         ("reason", "numbers"),
-        held.query(f"SELECT coalesce(reason, '(none)'), count(*) FROM {chart.TABLE} GROUP BY 1 ORDER BY 2 DESC"),  # noqa: S608  (a constant)
+        held.query(f"SELECT coalesce(reason, '(none)'), count(*) FROM {TABLE} GROUP BY 1 ORDER BY 2 DESC"),  # noqa: S608  (a constant)
     )
-    say()
-    say("Found invalid a week, by reason:")
-    say()
-    drawing = chart.Chart(held.query(chart.PER_DAY))
-    for line in drawing.text(colours=chart.in_colour()):
-        say(f"  {line}")
-    PICTURE.write_text(drawing.picture(), encoding="utf-8")
-    say()
-    say(f"Day by day, as a picture: {shown(PICTURE)}")
 
 
-ACTS = (prepare, first_load, second_load, hand_back, mark_what_left, compare, look_inside)
+def report(_braze: Braze, held: Warehouse) -> None:
+    """Write the page, as the job braze-to-report does.
+
+    Raises:
+        DemoError: It could not be written.
+    """
+    headline("A page to look at")
+    script = str(PROJECT / "reporting" / "report.py")
+    command = [sys.executable, script, "--postgres", held.uri, "--runs", str(MELTANO_DATABASE)]
+    with LOG.open("a", encoding="utf-8") as log:
+        done = subprocess.run([*command, "--picture", str(PICTURE), str(REPORT)], stdout=log, stderr=log, check=False)
+    if done.returncode:
+        msg = "the page was not written"
+        raise DemoError(msg)
+    say(f"{REPORT.as_uri()}")
+    say("Detections by day and reason, the size of the list, what left it, country codes,")
+    say("and the last runs; a file that needs no server and no network.")
+
+
+ACTS = (prepare, first_load, second_load, hand_back, mark_what_left, compare, look_inside, report)
 
 
 def main() -> None:
@@ -404,7 +418,8 @@ def main() -> None:
     print("\nTo look further")
     say("the warehouse   make warehouse, a prompt; the server comes and goes with it")
     say("a query         make warehouse ARGS=\"-c 'SELECT * FROM phone_number_status LIMIT 5'\"")
-    say(f"the picture     {shown(PICTURE)}")
+    say("dbt's tables    make marts")
+    say(f"the page        {shown(REPORT)}")
     say(f"Meltano's log   {shown(LOG)}")
 
 

@@ -49,6 +49,11 @@ class Warehouse:
         """Return what tap-postgres takes: all parts of a URL, though a socket needs neither password nor host."""
         return self.uri.replace("postgresql://postgres:@/", "postgresql+psycopg2://postgres:none@socket/")
 
+    @property
+    def socket(self) -> str:
+        """Return the folder of its socket, which clients take for a host."""
+        return self.uri.rpartition("host=")[2]
+
     def query(self, sql: str) -> list[tuple[t.Any, ...]]:
         """Run a statement and return its rows, if it has any."""
         with psycopg.connect(self.uri, options=OPTIONS) as connection:
