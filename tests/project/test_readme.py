@@ -74,9 +74,32 @@ def test_shell_is_shell(code):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def plugins_to_add():
+    """Return the plugins in the guides; other YAML in them is a mapping."""
+    written = [yaml.safe_load(param.values[0]) for param in blocks("yaml", GUIDES)]
+    return [plugin for block in written if isinstance(block, list) for plugin in block]
+
+
+def test_variables_of_dbt_are_those_that_its_project_has():
+    written = [yaml.safe_load(param.values[0]) for param in blocks("yaml", GUIDES)]
+    told = [block["vars"] for block in written if isinstance(block, dict)]
+    project = yaml.safe_load((ROOT / "transform" / "dbt_project.yml").read_text())["vars"]
+    staging = (ROOT / "transform" / "models" / "staging" / "stg_braze__detections.sql").read_text()
+    macros = (ROOT / "transform" / "macros" / "loaded.sql").read_text()
+    assert told
+    for variables in told:
+        assert variables.keys() <= project.keys()
+        for entry in variables["workspaces"]:
+            assert all(f"entry.{key}" in staging + macros for key in entry)
+            assert all(f"entry.full_run.{key}" in macros for key in entry.get("full_run", ()))
+
+
 def test_the_commands_name_what_there_is():
     names = {plugin["name"] for plugins in PROJECT["plugins"].values() for plugin in plugins}
-    names |= {plugin["name"] for param in blocks("yaml", GUIDES) for plugin in yaml.safe_load(param.values[0])}
+    names |= {plugin["name"] for plugin in plugins_to_add()}
+    names |= {
+        f"{plugin['name']}:{command}" for plugin in PROJECT["plugins"]["utilities"] for command in plugin["commands"]
+    }
     jobs = {job["name"] for job in PROJECT["jobs"]}
     schedules = {schedule["name"] for schedule in PROJECT["schedules"]}
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -145,7 +168,7 @@ def test_a_hashed_number_is_found_by_hashing_it_the_same_way():
 
 def test_plugins_to_add_fit_the_project():
     known = {plugin["name"]: plugin for plugins in PROJECT["plugins"].values() for plugin in plugins}
-    added = [plugin for param in blocks("yaml", GUIDES) for plugin in yaml.safe_load(param.values[0])]
+    added = plugins_to_add()
     assert len(added) > 2
     for plugin in added:
         parent = known.get(plugin.get("inherit_from"))
