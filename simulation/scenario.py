@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 import typing as t
 
@@ -83,6 +84,8 @@ class Scenario:
     until: float | None = None
     #: Seconds that the loader takes for what it is given at once.
     loader: float = 0.0
+    #: Seconds after which a run begins nothing more, and another one goes on where it has ended.
+    run_seconds: float = math.inf
 
     @classmethod
     def draw(cls, seed: int) -> Scenario:
@@ -167,4 +170,5 @@ class _Draw:
             since=some(0.25, [rng.random()], 0.0),
             until=some(0.25, [rng.random()], None),
             loader=some(0.3, [0.05, 5.0, 60.0], 0.0),
+            run_seconds=some(0.2, [0.5, 5.0, 60.0], math.inf),
         )

@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import functools
 import logging
+import math
 import random
 import typing as t
 from unittest import mock
@@ -20,9 +21,11 @@ from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
 from tap_braze_sms.braze.rate_limit import Budget
 from tap_braze_sms.concurrency import scheduler as scheduler_module
+from tap_braze_sms.concurrency.deadline import Deadline
 from tap_braze_sms.concurrency.scheduler import WindowScheduler
 from tap_braze_sms.reading import timestamps, windows
 from tap_braze_sms.reading.errors import NeverAtRestError, RefusedStretchError
+from tap_braze_sms.reading.time_order import EXACT, TimeOrder
 from tap_braze_sms.reading.window_reader import WindowReader
 
 if t.TYPE_CHECKING:
@@ -62,6 +65,9 @@ class Outcome:
     seconds: float = 0.0
     windows: int = 0
     in_passes: int = 0
+    #: Runs that it took, and the virtual seconds of the longest.
+    runs: int = 0
+    longest_run: float = 0.0
 
     def __str__(self) -> str:
         """Sum up."""
@@ -73,7 +79,7 @@ class Outcome:
 
 
 class Trial:
-    """One run: the real scheduler, reader and client on a virtual pool, session and world.
+    """One run, or several in turn: the real scheduler, reader and client on a virtual pool, session and world.
 
     Args:
         scenario: What it is like.
@@ -97,28 +103,47 @@ class Trial:
             self.until = self.since + dt.timedelta(seconds=int(scenario.until * days.total_seconds()))
         self.taken: list[Row] = []
         self._reached: list[str] = []
+        #: What a run keeps for the next, beside the bookmark, of how the list descends.
+        self._known_order = EXACT
 
     def run(self) -> Outcome:
         """Read the list, and check what came of it."""
         outcome = Outcome(self.scenario)
         error: Exception | None = None
         with self._in_virtual_time():
-            pool = VirtualPool(self.scenario.parallel, self.clock, self.token)
-            scheduler = self._scheduler(pool)
             try:
-                for rows, reached in scheduler:
-                    self._take(rows, reached)
-                    if self.scenario.loader:
-                        pool.pass_time(self.scenario.loader)
+                while self._run_once(outcome):
+                    pass
             except Exception as problem:  # noqa: BLE001 (judged below)
                 error = problem
         outcome.rows, outcome.requests, outcome.changes = len(self.taken), self.world.requests, self.world.changes
-        outcome.seconds, outcome.windows, outcome.in_passes = self.clock.now, scheduler.windows, scheduler.in_passes
+        outcome.seconds = self.clock.now
         self._judge(outcome, error)
         self._note(str(outcome))
         return outcome
 
     # The run
+
+    def _run_once(self, outcome: Outcome) -> bool:
+        """Read until all is read or the run's time is over; return whether something is left to read."""
+        pool = VirtualPool(self.scenario.parallel, self.clock, self.token)
+        client = self._client()
+        began, beyond = self.clock.now, self._reached[-1] if self._reached else ""
+        deadline = Deadline(self.scenario.run_seconds, lambda: self.clock.now - began, lambda: client.pause, beyond)
+        scheduler = self._scheduler(pool, client, deadline)
+        outcome.runs += 1
+        try:
+            for rows, reached in scheduler:
+                self._take(rows, reached)
+                if self.scenario.loader:
+                    pool.pass_time(self.scenario.loader)
+        finally:
+            outcome.windows += scheduler.windows
+            outcome.in_passes += scheduler.in_passes
+            outcome.longest_run = max(outcome.longest_run, self.clock.now - began)
+        if scheduler.order.disorder > self._known_order.disorder:
+            self._known_order = TimeOrder(0, math.ceil(scheduler.order.disorder))
+        return scheduler.ended_early
 
     @contextlib.contextmanager
     def _in_virtual_time(self) -> Iterator[None]:
@@ -136,20 +161,22 @@ class Trial:
         finally:
             random.setstate(state)
 
-    def _scheduler(self, pool: VirtualPool) -> WindowScheduler:
+    def _scheduler(self, pool: VirtualPool, client: BrazeClient, deadline: Deadline) -> WindowScheduler:
         scenario = self.scenario
         plan = windows.Planner(
-            self.since,
+            timestamps.parse(self._reached[-1]) if self._reached else self.since,
             self.until,
             today=FIRST_DAY + dt.timedelta(days=scenario.days - 1),
             widest=scenario.window_days,
         )
         return WindowScheduler(
             plan,
-            functools.partial(self._fetch, self._client()),
+            functools.partial(self._fetch, client),
             identify=identify,
             page_size=scenario.page_size,
             pool=t.cast("WorkerPool", pool),
+            known_order=self._known_order,
+            deadline=deadline,
         )
 
     def _client(self) -> BrazeClient:
@@ -198,7 +225,7 @@ class Trial:
     # What is checked
 
     def _judge(self, outcome: Outcome, error: Exception | None) -> None:
-        outcome.problem = self._broken_promise()
+        outcome.problem = self._broken_promise(outcome.runs)
         if error is not None:
             if self._may_end_with(error):
                 outcome.excuse = outcome.excuse or str(error)
@@ -220,14 +247,15 @@ class Trial:
             if key in self.world.throughout and key not in taken and since <= row[0] < until
         ]
 
-    def _broken_promise(self) -> str:
+    def _broken_promise(self, runs: int) -> str:
         """Say which promise what was given on breaks; empty: none."""
         keys = [identify(row) for row in self.taken]
         moments = [row[0] for row in self.taken]
         since = timestamps.format_utc(self.since)
         until = timestamps.format_utc(self.until) if self.until else "9"
         scenario = self.scenario
-        most_an_hour = max(1, int(scenario.rate_limit * scenario.rate_limit_share))
+        # A run has its own share, and knows of the limit by its first answer, which may be that it is reached.
+        most_an_hour = runs * (max(1, int(scenario.rate_limit * scenario.rate_limit_share)) + (runs > 1))
         broken = {
             "given on twice": len(keys) != len(set(keys)),
             "out of order": moments != sorted(moments),

@@ -134,6 +134,11 @@ TAP = _declare(
     # At most two thousand years, and all that a clock can subtract.
     lookback_minutes=_Setting(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
     max_parallel_requests=_Setting(_whole(1, 64), 8, "Requests in flight at once, 1 to 64"),
+    max_run_minutes=_Setting(
+        th.NumberType(exclusive_minimum=0),
+        None,
+        "Minutes after which an incremental run begins nothing more and ends as a success; the next run goes on there",
+    ),
     emit_activate_version_messages=_Setting(
         _FLAG,
         default=False,
@@ -275,7 +280,8 @@ def _takes(prop: dict[str, t.Any]) -> str:
     if "minimum" in prop:
         words += f" from {prop['minimum']} to {prop['maximum']}"
     if "exclusiveMinimum" in prop:
-        words += f" above {prop['exclusiveMinimum']} and at most {prop['maximum']}"
+        words += f" above {prop['exclusiveMinimum']}"
+        words += f" and at most {prop['maximum']}" if "maximum" in prop else ""
     return words
 
 
@@ -319,9 +325,10 @@ def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
                 read[name] = timestamps.parse(config[name])
         except ValueError:  # noqa: PERF203 (each by its name)
             yield name, f"got {config[name]!r:.80}, takes {_DATES}"
-    if "end_date" in read and config.get("emit_activate_version_messages"):
+    if config.get("emit_activate_version_messages"):
         problem = "together with emit_activate_version_messages, by which a loader drops all that is later"
-        yield "end_date", f"got {config['end_date']!r} {problem}; takes one of the two"
+        for name in ({"end_date"} & read.keys()) | ({"max_run_minutes"} & config.keys()):
+            yield name, f"got {config[name]!r} {problem}; takes one of the two"
     if "start_date" in read and read["start_date"] > dt.datetime.now(timestamps.UTC):
         yield "start_date", f"got {config['start_date']!r}, takes a time in the past"
     if len(read) > 1 and read["end_date"] <= read["start_date"]:

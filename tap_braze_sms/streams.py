@@ -280,6 +280,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
             now=now,
             settings=config,
             known_order=self._checkpoint.known_order,
+            deadline=self._tap.deadline(beyond=self._checkpoint.bookmark or ""),
         )
         reasons = Reasons(config.get("reason"))
         with self._start_progress(lambda: reader.scheduler.fraction_done) as progress:
@@ -295,14 +296,18 @@ class InvalidPhoneNumbersStream(BrazeStream):
         self._left_out = len(reader.parser.unusable)
         for line in (*reader.differences(), *reasons.surprises()):
             self.logger.warning("%s", line)
-        self.logger.info(
-            "Read %s detected since %s%s: %s, %s%s",
+        if ended_early := reader.scheduler.ended_early:
+            end = timestamps.parse(reached)
+        self.logger.log(
+            logging.WARNING if ended_early else logging.INFO,
+            "Read %s detected since %s%s: %s, %s%s%s",
             pluralize(progress.records, "record"),
             timestamps.format_utc(since),
             f" and before {timestamps.format_utc(end)}" if end else "",
             pluralize(reader.scheduler.windows, "window"),
             progress.summary,
             f"; {pluralize(self._left_out, 'record')} that cannot be used left out" if self._left_out else "",
+            "; max_run_minutes is over, the next run goes on from there" if ended_early else "",
         )
 
     def _warn_of_unusable(self, parser: ResponseParser) -> None:

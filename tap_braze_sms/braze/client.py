@@ -161,6 +161,11 @@ class BrazeClient:
         return self._budget.remaining(self._config["rate_limit_share"])
 
     @property
+    def pause(self) -> float:
+        """Seconds for which the rate limit keeps everything waiting; 0: it does not."""
+        return self._budget.pause(time.monotonic(), self._config["rate_limit_share"])
+
+    @property
     def rate_limit(self) -> tuple[int | None, int | None]:
         """Requests an hour of the workspace, and how many of these are left to everyone; None: not known yet."""
         return self._budget.limit, self._budget.remaining(1.0)

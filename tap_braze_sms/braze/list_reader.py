@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tap_braze_sms.braze.lists import BrazeList
+    from tap_braze_sms.concurrency.deadline import Deadline
     from tap_braze_sms.reading.page import Page, Row
     from tap_braze_sms.reading.time_order import TimeOrder
 
@@ -55,6 +56,7 @@ class ListReader:
         now: The current time.
         settings: ``window_days``, ``page_size`` and ``skip_bad_records`` of the tap's.
         known_order: How earlier runs saw the list descend by time.
+        deadline: When nothing more is begun.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ListReader:
         now: dt.datetime,
         settings: t.Mapping[str, t.Any],
         known_order: TimeOrder = EXACT,
+        deadline: Deadline | None = None,
     ) -> None:
         self.parser = ResponseParser(braze_list, skip_unusable=settings["skip_bad_records"])
         self.scheduler = WindowScheduler(
@@ -77,6 +80,7 @@ class ListReader:
             page_size=settings["page_size"],
             pool=pool,
             known_order=known_order,
+            deadline=deadline,
         )
         self._client = client
         self._list = braze_list

@@ -67,21 +67,16 @@ class Budget:
             seconds after which to ask again.
         """
         with self._lock:
-            if self._reset_at is not None and now >= self._reset_at:
-                # The next window begins, before Braze confirms it.
-                self._reset_at = None
-                self._remaining, self._used = math.inf, self._in_flight
-            wait = self._refused_until - now
-            if wait <= 0 and self._available(share) < 1:
-                if self._reset_at is not None:
-                    wait = self._reset_at - now
-                elif self._in_flight:
-                    wait = MARGIN if self.limit else FIRST  # its answer will tell the reset, or all
-            if wait > 0:
-                return min(wait, LONGEST_PAUSE)
-            self._used += 1
-            self._in_flight += 1
-            return 0.0
+            wait = self._wait(now, share)
+            if not wait:
+                self._used += 1
+                self._in_flight += 1
+            return wait
+
+    def pause(self, now: float, share: float) -> float:
+        """Return the seconds for which no request is in flight nor may be made; 0: there is one, or may be."""
+        with self._lock:
+            return 0.0 if self._in_flight else self._wait(now, share)
 
     def release(self, headers: Mapping[str, str] | None, now: float) -> None:
         """Note that a request is over.
@@ -109,6 +104,19 @@ class Budget:
         with self._lock:
             self._refused_until = max(self._refused_until, now + seconds, self._reset_at or 0.0)
             return self._refused_until - now
+
+    def _wait(self, now: float, share: float) -> float:
+        if self._reset_at is not None and now >= self._reset_at:
+            # The next window begins, before Braze confirms it.
+            self._reset_at = None
+            self._remaining, self._used = math.inf, self._in_flight
+        wait = self._refused_until - now
+        if wait <= 0 and self._available(share) < 1:
+            if self._reset_at is not None:
+                wait = self._reset_at - now
+            elif self._in_flight:
+                wait = MARGIN if self.limit else FIRST  # its answer will tell the reset, or all
+        return min(max(0.0, wait), LONGEST_PAUSE)
 
     def _available(self, share: float) -> float:
         own = math.inf if self.limit is None else max(1, int(self.limit * share)) - self._used

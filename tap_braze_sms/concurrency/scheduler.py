@@ -12,6 +12,8 @@ import itertools
 import typing as t
 from collections import deque
 
+from tap_braze_sms.concurrency.deadline import Deadline
+from tap_braze_sms.reading import windows
 from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.errors import RefusedStretchError
 from tap_braze_sms.reading.time_order import EXACT
@@ -35,6 +37,10 @@ if t.TYPE_CHECKING:
 #: takes a few answers one after the other.
 ROUNDS_AHEAD = 4
 
+#: From how many times the records it aims at on a window is large, and the part of it that may be read in vain for the
+#: sake of an end in time.
+LARGE, HARDLY_BEGUN = 2, 0.25
+
 #: Pages that may wait for an earlier window, for each parallel request.
 PAGES_AHEAD = 16
 
@@ -49,6 +55,7 @@ class WindowScheduler:
         page_size: Records of an ordinary request.
         pool: Makes the requests; ended with the iteration.
         known_order: How earlier runs saw the list descend by time.
+        deadline: When no further window is begun.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class WindowScheduler:
         page_size: int,
         pool: WorkerPool,
         known_order: TimeOrder = EXACT,
+        deadline: Deadline | None = None,
     ) -> None:
         self.windows = 0
         #: How many records answers were seen to hold, and how the lists of all windows descend.
@@ -75,6 +83,7 @@ class WindowScheduler:
         self._identify = identify
         self._page_size = page_size
         self._known_order = known_order
+        self._deadline = deadline or Deadline()
         self._range_limit = RangeLimit()
         self._pool = pool
         self._open: deque[WindowReader] = deque()
@@ -90,17 +99,21 @@ class WindowScheduler:
     def __iter__(self) -> Iterator[tuple[list[Row], str]]:
         """Yield rows in order of time, each time with the instant before which nothing is left to yield then.
 
+        At the deadline this ends with a window.
+
         Raises:
             Exception: whatever `fetch` raised, once all before its window is yielded.
         """
         with self._pool.running(self._next_task):
             while True:
-                self._pool.wait_for(self._is_ready)
+                self._pool.wait_for(lambda: self._is_ready() or self._deadline.is_over_in_a_pause)
                 if not self._open:
                     return
                 head = self._open[0]
                 if head.error is not None:
                     raise head.error
+                if not head.done:
+                    return
                 with self._pool.locked():
                     self._plan.learn(head.window, head.records)
                 for rows in head.rows(self._on_conflict):
@@ -111,7 +124,13 @@ class WindowScheduler:
                     self.in_passes += head.proof == PASSES
                     self._open.popleft()
                     self._days += head.window.days
+                    self._deadline.reach(head.window.end)
                 yield [], head.window.end
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the deadline has left a part of the plan unread, once the iteration has ended."""
+        return self._days < self._plan.days
 
     def _on_conflict(self) -> None:
         self.conflicts += 1
@@ -134,6 +153,7 @@ class WindowScheduler:
         otherwise be found late, with little else left to do meanwhile. So does all that the first window lacks,
         for which the rows of all others wait.
         """
+        self._leave_large_windows()
         candidates = sorted(
             itertools.product(self._eligible(), (True, False)),
             key=lambda candidate: not candidate[1] and candidate[0] is not self._open[0],
@@ -166,6 +186,8 @@ class WindowScheduler:
 
     def _open_window(self) -> bool:
         """Begin the next window, unless too much is begun already."""
+        if self._deadline.is_over or (self._open and self._deadline.has_passed):
+            return False
         if self._open and (
             # The first page tells how wide further windows should be.
             self._plan.density is None
@@ -178,6 +200,19 @@ class WindowScheduler:
         if window is not None:
             self._open.append(self._begin(window))
         return window is not None
+
+    def _leave_large_windows(self) -> None:
+        """After the deadline, leave to the next run what takes long and is hardly begun, and all behind it.
+
+        Other windows that are under way are completed: what is read of them would be read again.
+        """
+        if not self._deadline.is_over:
+            return
+        for index, reader in enumerate(self._open):
+            is_large = reader.records > LARGE * windows.WINDOW_RECORDS and reader.error is None
+            if is_large and reader.fraction_done < HARDLY_BEGUN:
+                self._open = deque(itertools.islice(self._open, index))
+                return
 
     def _begin(self, window: Window) -> WindowReader:
         return WindowReader(

@@ -121,6 +121,11 @@ class Checkpoint:
         self.state.update({KEY: self.replication_key, VALUE: timestamps.format_utc(bookmark)})
         self.note_order(self.known_order)
 
+    @property
+    def bookmark(self) -> str | None:
+        """The instant before which everything is handed over; None before the first."""
+        return self.state.get(VALUE)
+
     def cap_at_server_clock(self, skew: dt.timedelta) -> None:
         """Allow for a clock of ours that is ahead of Braze's: its future would be skipped by the next run."""
         if skew > LEAST_SKEW and (ceiling := timestamps.format_utc(self.now - SETTLING - skew)) < self._ceiling:
@@ -138,5 +143,5 @@ class Checkpoint:
     def advance(self, moment: str) -> None:
         """Note that everything before an instant, in the fixed form, is handed over."""
         bookmark = min(moment, self._ceiling)
-        if bookmark > self.state.get(VALUE, ""):
+        if bookmark > (self.bookmark or ""):
             self.state.update({KEY: self.replication_key, VALUE: bookmark})

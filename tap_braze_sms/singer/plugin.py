@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import threading
+import time
 import typing as t
 
 from dotenv import find_dotenv, load_dotenv
@@ -20,9 +22,10 @@ from singer_sdk.plugin_base import PluginBase
 from singer_sdk.singerlib import Catalog, CatalogEntry, Schema
 from typing_extensions import override
 
-from tap_braze_sms import settings
+from tap_braze_sms import STARTED, settings
 from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.concurrency.cancellation import Cancelled, CancelToken
+from tap_braze_sms.concurrency.deadline import Deadline
 from tap_braze_sms.singer import catalogs, stream_maps
 from tap_braze_sms.singer.cli import InputFile, ObjectFile, PlainCommand, drop_unknown_log_levels, read_object
 from tap_braze_sms.singer.writer import BufferedWriter
@@ -161,6 +164,15 @@ class BrazeTap(BrazePlugin, Tap):
             catalog = catalogs.normalize(catalog, self.catalog_notes)
         super().__init__(message_writer=BufferedWriter(self.cancel_token), catalog=catalog, **kwargs)
 
+    def elapsed(self) -> float:
+        """Return the seconds since the process began."""
+        return time.monotonic() - STARTED
+
+    def deadline(self, beyond: str) -> Deadline:
+        """Return when a run begins nothing more; it has to come beyond an instant."""
+        seconds = 60 * self.config.get("max_run_minutes", math.inf)
+        return Deadline(seconds, self.elapsed, lambda: self.client.pause, beyond)
+
     @property
     @override
     def catalog(self) -> Catalog:
@@ -197,20 +209,35 @@ class BrazeTap(BrazePlugin, Tap):
                 self.logger.warning("Catalog of %s: %s", name, note)
         if not self._selected:
             self.logger.warning("No stream is selected, so nothing is read")
-        for name, stream in self._selected.items():
-            if not (batches := stream.get_batch_config(self.config)):
-                continue
-            if stream.emit_activate_version_messages and stream.replication_method == "FULL_TABLE":
-                msg = (
-                    f"batch_config: got one for {name}, FULL_TABLE, together with emit_activate_version_messages, on "
-                    "which loaders take every row of BATCH files away; takes one of the two"
-                )
-                raise ConfigurationError(msg)
-            try:
-                batches.storage.get_url(name)
-            except (ImportError, OSError, TypeError, ValueError) as error:
-                msg = f"batch_config: got {batches.storage.root!r} as storage.root, which cannot be used: {error}"
-                raise ConfigurationError(msg) from None
+        for stream in self._selected.values():
+            self._check_bound(stream)
+            self._check_batches(stream)
+
+    def _check_bound(self, stream: Stream) -> None:
+        """Refuse to bound a run without a bookmark; lookups, which have no replication key, are not bounded."""
+        got = self.config.get("max_run_minutes")
+        if got is not None and stream.replication_key and stream.replication_method != "INCREMENTAL":
+            msg = (
+                f"max_run_minutes: got {got:g} for {stream.name}, FULL_TABLE, which keeps no bookmark to go on from; "
+                "takes one of the two"
+            )
+            raise ConfigurationError(msg)
+
+    def _check_batches(self, stream: Stream) -> None:
+        """Refuse BATCH files that cannot be written, or that a loader would take away again."""
+        if not (batches := stream.get_batch_config(self.config)):
+            return
+        if stream.emit_activate_version_messages and stream.replication_method == "FULL_TABLE":
+            msg = (
+                f"batch_config: got one for {stream.name}, FULL_TABLE, together with emit_activate_version_messages, "
+                "on which loaders take every row of BATCH files away; takes one of the two"
+            )
+            raise ConfigurationError(msg)
+        try:
+            batches.storage.get_url(stream.name)
+        except (ImportError, OSError, TypeError, ValueError) as error:
+            msg = f"batch_config: got {batches.storage.root!r} as storage.root, which cannot be used: {error}"
+            raise ConfigurationError(msg) from None
 
 
 def catalog_entry(stream: Stream) -> CatalogEntry:

@@ -70,6 +70,14 @@ WRONG: list[tuple[dict, str]] = [
         {"end_date": "2026-05-01", "emit_activate_version_messages": True},
         "end_date: got '2026-05-01' together with emit_activate_version_messages, by which a loader drops all",
     ),
+    ({"max_run_minutes": 0}, "max_run_minutes: got 0, takes a number above 0"),
+    ({"max_run_minutes": -1.5}, "max_run_minutes: got -1.5, takes a number above 0"),
+    ({"max_run_minutes": "ten"}, "max_run_minutes: got 'ten', takes a number above 0"),
+    ({"max_run_minutes": "inf"}, "max_run_minutes: got 'inf', takes a number above 0"),
+    (
+        {"max_run_minutes": 5, "emit_activate_version_messages": True},
+        "max_run_minutes: got 5 together with emit_activate_version_messages, by which a loader drops all that is",
+    ),
     (
         {"stream_maps": {"invalid_phone_number": {"phone": "md5(phone)"}}},
         "stream_maps: got 'invalid_phone_number', takes the name of a stream: invalid_phone_numbers, phone_number",

@@ -114,6 +114,26 @@ def test_runs_that_are_cut_short_fail_and_the_next_completes_the_table(project, 
     assert rows(database) == events(braze)
 
 
+def test_a_backfill_in_runs_of_a_few_seconds_completes_the_table_and_reads_little_twice(project, database):
+    # Some seconds a day, so that several runs share the work, and no more runs than days on the slowest machine.
+    with Simulator(seeded(900, days=3), api_key=KEY, latency=0.25) as slow:
+        project.env(
+            TAP_BRAZE_SMS_API_URL=slow.url,
+            TAP_BRAZE_SMS_START_DATE=dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=4),
+            TAP_BRAZE_SMS_MAX_RUN_MINUTES=0.07,
+            TAP_BRAZE_SMS_WINDOW_DAYS=1,
+            TAP_BRAZE_SMS_PAGE_SIZE=50,
+            TAP_BRAZE_SMS_MAX_PARALLEL_REQUESTS=1,
+        )
+        logs = []
+        while not logs or "max_run_minutes is over" in logs[-1]:
+            logs.append(project(*RUN))
+        assert len(logs) > 1
+        assert rows(database) == events(slow)
+    read = [int(re.search(r"Read (\d+) records? detected", log)[1]) for log in logs]
+    assert sum(read) < 1.25 * 900
+
+
 def test_a_refused_key_fails_the_run_with_one_line_that_says_what_to_do(project):
     project.env(TAP_BRAZE_SMS_API_KEY="wrong-key")
     log = project.fails(*RUN)

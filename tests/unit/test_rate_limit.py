@@ -320,6 +320,20 @@ def test_after_a_refusal_that_names_a_later_time_everything_waits_for_that():
     assert budget.try_acquire(30.0, 1) == 0
 
 
+def test_a_pause_is_what_nothing_in_flight_may_end_earlier():
+    braze, budget = Braze(10), Budget()
+    budget.try_acquire(0.0, 0.2)
+    assert budget.pause(0.0, 0.2) == 0, "an answer is awaited"
+    budget.release(braze.answer(0.0), 0.0)
+    assert budget.pause(1.0, 0.2) == 0, "another request may be made"
+    budget.try_acquire(1.0, 0.2)
+    budget.release(braze.answer(1.0), 1.0)
+    assert budget.pause(2.0, 0.2) == HOUR - 2 + MARGIN
+    assert budget.pause(2.0, 0.2) == budget.try_acquire(2.0, 0.2)
+    assert budget.pause(2.0, 0.3) == 0
+    assert budget.pause(HOUR + 1.0, 0.2) == 0
+
+
 def test_threads_share_one_budget():
     braze, budget = Braze(1_000), Budget()
     budget.try_acquire(0.0, 1)

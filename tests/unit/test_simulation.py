@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import random
 import subprocess
@@ -128,6 +129,55 @@ def test_a_list_that_ascends_is_no_list_in_order_by_time_but_for_some_minutes(se
     outcome = Trial(dataclasses.replace(scenario, largest=250, window_records=12_000), listed=listed).run()
     assert not outcome.problem
     assert outcome.in_passes == 1
+
+
+DAY = 86_400_000_000
+
+#: How 8,000 entries lie in days.
+SPREAD = {
+    "over a year": (365, lambda chance: chance.randrange(365 * DAY)),
+    "in bursts": (365, lambda chance: 9 * chance.randrange(40) * DAY + chance.randrange(DAY // 96)),
+    "four fifths on one day": (
+        365,
+        lambda chance: 200 * DAY + chance.randrange(DAY) if chance.random() < 0.8 else chance.randrange(365 * DAY),
+    ),
+    "on six giant days": (6, lambda chance: chance.randrange(6 * DAY)),
+}
+
+
+def read_in_runs(days, draw, run_seconds, **different) -> Outcome:
+    """Read a list of entries at 150 ms an answer, eight at once, in runs of so many seconds."""
+    scenario = Scenario(
+        seed=1, records=0, days=days, jitter=1.5, parallel=8, page_size=20, largest=20, window_records=480
+    )
+    chance = random.Random(1)
+    different |= {"run_seconds": run_seconds}
+    return Trial(dataclasses.replace(scenario, **different), listed=[draw(chance) for _ in range(8_000)]).run()
+
+
+@pytest.mark.parametrize("spread", SPREAD.values(), ids=SPREAD)
+def test_runs_of_a_second_read_all_together_and_hardly_more_than_one_run_does(spread):
+    whole, parts = (read_in_runs(*spread, seconds) for seconds in (math.inf, 1.0))
+    assert (whole.problem, parts.problem) == ("", "")
+    assert whole.runs == 1
+    assert parts.runs > 1
+    assert parts.rows == whole.rows == 8_000
+    assert parts.requests < 1.25 * whole.requests
+
+
+def test_a_run_of_giant_days_goes_beyond_its_time_by_two_of_them_at_the_most():
+    whole, parts = (read_in_runs(*SPREAD["on six giant days"], seconds) for seconds in (math.inf, 0.5))
+    assert parts.runs >= 3
+    assert parts.longest_run < 0.5 + 1.25 * 2 / 6 * whole.seconds
+
+
+def test_a_run_whose_time_ends_in_a_pause_for_the_rate_limit_ends_before_it():
+    # It is ten minutes past in the beginning, and the limit starts anew fifty minutes later. The first run ends before
+    # that, the second waits for it, as every run completes a window, and is over its time then.
+    outcome = read_in_runs(*SPREAD["over a year"], 1_800.0, rate_limit=300, rate_limit_share=1.0)
+    assert outcome.problem == ""
+    assert outcome.runs == 3
+    assert 2_980 < outcome.longest_run < 3_010
 
 
 def believe_every_short_answer(monkeypatch):
