@@ -1,4 +1,4 @@
-# `make` lists what there is to make. The targets set themselves up: all they need is Python 3.10–3.13 with pip, git
+# `make` lists what there is to make. The targets set themselves up: all they need is Python 3.10–3.14 with pip, git
 # and a package index. Everything is installed into .venv, plus .meltano for what Meltano installs for itself.
 
 VENV := .venv
@@ -9,9 +9,9 @@ PIN := requirements/constraints.txt
 TRANSFORM := transform/.venv
 
 # The Python .venv is made with: the first of these that the project supports. `make PYTHON=…` chooses another.
-PYTHON ?= $(or $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.10,\
-	$(shell $(name) -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 13) and print("$(name)")' 2>/dev/null))),\
-	$(error Python 3.10, 3.11, 3.12 or 3.13 is needed, and none was found: install one, or say PYTHON=/path/to/it))
+PYTHON ?= $(or $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python3.10,\
+	$(shell $(name) -c 'import sys; (3, 10) <= sys.version_info[:2] <= (3, 14) and print("$(name)")' 2>/dev/null))),\
+	$(error Python 3.10, 3.11, 3.12, 3.13 or 3.14 is needed, and none was found: install one, or say PYTHON=/path/to/it))
 
 # uv and Meltano's uv trust the certificates that the machine trusts, as pip does: behind a company's proxy, too.
 export UV_SYSTEM_CERTS := 1

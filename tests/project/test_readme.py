@@ -14,7 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
 import pytest
 import yaml
 
@@ -241,6 +240,8 @@ def postgres(server, schema):
 
 
 def in_duckdb(folder):
+    import duckdb
+
     with duckdb.connect(str(folder / "warehouse.duckdb"), read_only=True) as warehouse:
         return warehouse.execute("SELECT phone, invalid_detected_at FROM braze.invalid_phone_numbers").fetchall()
 
