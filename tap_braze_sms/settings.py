@@ -287,6 +287,7 @@ def _takes(prop: dict[str, t.Any]) -> str:
 
 #: What batch_config may hold, by part.
 _BATCH_PARTS = {"encoding": ("format", "compression"), "storage": ("root", "prefix", "params")}
+_BATCH_FORMATS = ("jsonl", "parquet")
 
 
 def _check_batches(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
@@ -300,6 +301,10 @@ def _check_batches(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
             yield "batch_config", f"got none of {part}.{names[0]}, {wanted}"
         elif unknown := sorted(batches[part].keys() - set(names)):
             yield "batch_config", f"got {part}.{unknown[0]}, takes {', '.join(names)} there"
+        # singer-sdk 0.55 takes any format, and fails once it is to write one.
+        elif part == "encoding" and (got := batches[part]["format"]) not in _BATCH_FORMATS:
+            wanted = f"takes one of {', '.join(_BATCH_FORMATS)}"
+            yield "batch_config", f"got {got!r} at position encoding.format, {wanted}"
     if unknown := sorted(batches.keys() - {*_BATCH_PARTS, "batch_size"}):
         yield "batch_config", f"got {unknown[0]}, takes {', '.join(_BATCH_PARTS)}, batch_size"
     yield from _check_size("batch_config", batches.get("batch_size", 1), " at position batch_size")

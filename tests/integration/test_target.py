@@ -536,3 +536,5 @@ class TestStandard(
     test_target_camelcase_complex_schema = None
     test_target_schema_no_properties = None
     test_target_special_chars_in_attributes = None
+    # Of singer-sdk 0.55.
+    test_target_string_formats = None
