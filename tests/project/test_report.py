@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import html.parser
 import json
@@ -190,7 +191,7 @@ def test_what_left_and_the_calling_codes_are_shown(page):
 
 def test_the_last_runs_are_those_that_meltano_knows_of(postgres, tmp_path):
     database = tmp_path / "meltano.db"
-    with sqlite3.connect(database) as connection:
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("CREATE TABLE runs (job_name, started_at, ended_at, state)")
         rows = [
             ("dev:tap-braze-sms-to-target-postgres", "2026-01-10 02:20:00.5", "2026-01-10 02:20:08.7", "SUCCESS"),
