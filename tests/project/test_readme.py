@@ -79,9 +79,30 @@ def plugins_to_add():
     return [plugin for block in written if isinstance(block, list) for plugin in block]
 
 
+def test_recipes_run_jobs_that_there_are_with_settings_that_there_are():
+    (page,) = (path for path in GUIDES if path.name == "where-it-runs.md")
+    recipes = {kind: [param.values[0] for param in blocks(kind, [page])] for kind in ("yaml", "python")}
+    actions, cron_job = map(yaml.safe_load, recipes["yaml"])
+    jobs = {job["name"] for job in PROJECT["jobs"]}
+    *_, step = actions["jobs"]["load"]["steps"]
+    (container,) = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    commands = [
+        step["run"].split(),
+        container["command"],
+        *re.findall(r"meltano (--env\S+ run \S+)\"", recipes["python"][0]),
+    ]
+    assert [(command.split() if isinstance(command, str) else command)[-1] in jobs for command in commands] == [
+        True
+    ] * 3
+    known = {f"TAP_BRAZE_SMS_{name}".upper() for name in settings.TAP.to_dict()["properties"]}
+    named = {name for name in step["env"] if name.startswith("TAP_BRAZE_SMS_")}
+    assert named <= known
+    assert len(named) == 4
+
+
 def test_variables_of_dbt_are_those_that_its_project_has():
     written = [yaml.safe_load(param.values[0]) for param in blocks("yaml", GUIDES)]
-    told = [block["vars"] for block in written if isinstance(block, dict)]
+    told = [block["vars"] for block in written if "vars" in block]
     project = yaml.safe_load((ROOT / "transform" / "dbt_project.yml").read_text())["vars"]
     staging = (ROOT / "transform" / "models" / "staging" / "stg_braze__detections.sql").read_text()
     macros = (ROOT / "transform" / "macros" / "loaded.sql").read_text()
