@@ -94,7 +94,7 @@ simulator: $(VENV)/simulator.stamp ## Braze on localhost, until Ctrl-C (ARGS="--
 simulate: $(VENV)/dev.stamp ## Whole readings in virtual time, seed after seed, for a minute (ARGS="--help": one seed, small lists, costs)
 	@$(PYTHON_IN_VENV) -m simulation $(ARGS)
 
-bench: $(VENV)/dev.stamp ## Measure the tap against the simulator
+bench: $(VENV)/test.stamp ## Reading and loading the list, beside others (an hour; ARGS=--quick: minutes; ARGS="--only warehouse")
 	@$(PYTHON_IN_VENV) benchmarks/run.py $(ARGS)
 
 dist: $(VENV)/dist.stamp ## Build sdist and wheel, and run tests against the wheel on every Python found (ARGS="--help")

@@ -1,8 +1,9 @@
 """The simulated Braze of the benchmark: the simulator, and what it saw of each run.
 
 `run.py` starts it as a process of its own, options as JSON in the argument. It prints its address, serves until its
-standard input ends, and answers two control requests more than the simulator itself:
-`/_simulator/seen` sums up the requests since the log was reset, `/_simulator/numbers` names all that is on the list.
+standard input ends, and answers three control requests more than the simulator itself:
+`/_simulator/seen` sums up the requests since the log was reset, `/_simulator/numbers` names all that is on the list,
+`/_simulator/rows` also when: each number's digits and its microseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class SeenSimulator(Simulator):
         if message.target == f"{CONTROL_PATH}/numbers":
             numbers = "\n".join(self.listing.number_at(position) for position in range(len(self.listing)))
             return Reply(200, numbers.encode(), "text/plain")
+        if message.target == f"{CONTROL_PATH}/rows":
+            times = enumerate(self.listing.times)
+            rows = "\n".join(f"{self.listing.number_at(position)} {when}" for position, when in times)
+            return Reply(200, rows.encode(), "text/plain")
         return super().control(message)
 
     def _seen(self) -> Reply:

@@ -7,12 +7,7 @@ import sys
 import typing as t
 from statistics import median
 
-from contenders import ALL, HERE, OURS_16, REFERENCE
-
-# The report's pictures and these are of one look.
-sys.path.append(str(HERE.parent / "reporting"))
-
-import charts
+from contenders import ALL, DLT_LOADING, HERE, LOADING, OURS_16, REFERENCE
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +22,10 @@ MICRO = 1e-6
 FEWEST_FOR_CPU = 1_000
 
 TITLES = {
+    "postgres": "{records:,} records into Postgres",
+    "duckdb": "{records:,} records into DuckDB",
+    "postgres_many": "{records:,} records into Postgres",
+    "duckdb_many": "{records:,} records into DuckDB",
     "spread": "150 ms a request, records spread over a year",
     "one_day": "150 ms a request, 80 % of the records on one day",
     "local": "No latency, records spread over a year",
@@ -47,9 +46,12 @@ GLANCE = {
     "idle": "nothing new",
     "moving": "moving list",
 }
-#: Where others than contenders are measured, and what their ratios refer to.
-LOADING = dict.fromkeys(("loading_local", "loading", "loading_many"), "loader_alone")
-NAMES = {contender.name: contender.title for contender in ALL} | {
+#: The whole way into a warehouse, and the parts of it.
+WAREHOUSES = ("postgres", "duckdb", "postgres_many", "duckdb_many")
+PARTS = ("loading_local", "loading", "loading_many")
+#: What ratios refer to where it is not the reading tap.
+REFERENCES = dict.fromkeys(WAREHOUSES, DLT_LOADING.name) | dict.fromkeys(PARTS, "loader_alone")
+NAMES = {contender.name: contender.title for contender in (*ALL, *LOADING)} | {
     "loader_alone": "target-duckdb alone, the same messages from a file",
     "pipe": "tap-braze-sms, piped into target-duckdb",
     "meltano_recorded": "`meltano run` of target-duckdb and a tap that only prints the file",
@@ -57,17 +59,40 @@ NAMES = {contender.name: contender.title for contender in ALL} | {
     "meltano_run": "`meltano run tap-braze-sms target-duckdb`",
 }
 
+#: What the pictures show, by file: a title, and scenarios.
+PICTURES = {
+    "warehouse": ("Seconds from Braze to queryable row", ("postgres_many", "duckdb_many", "postgres", "duckdb")),
+    "results": ("Seconds to read {records:,} records", ("spread", "one_day")),
+}
+
+HEADING = "# Benchmarks\n"
+
+TO_THE_ROW = """\
+## From Braze to queryable row
+
+Seconds from the start of a process to its end, when a table that was not there holds Braze's list: 150 ms a request,
+ten requests at once. *Ratio* is to dlt: its declarative REST source over ten windows in parallel, normalized and merged
+on the same keys (`phone`, `invalid_detected_at`), by CSV files into Postgres and Parquet files into DuckDB, the formats
+that it loads fastest there; of the ways to merge, dlt's own choice, which was the fastest. Ours is `meltano run
+tap-braze-sms target-…`, as `meltano.yml` has it, with everything installed before; DuckDB's loader takes no BATCH
+files. *Nothing to load* is the same run over days in which nothing was found: what Meltano, tap and loader take to
+start and to end. After every run, number and instant of each row were compared with Braze's list: *lost* and *doubled*
+say the worst of all runs. *CPU s* is of all processes of a row, without the simulator's and Postgres'; *peak MB* of the
+largest.{chart}
+"""
+
 RATIOS = """\
-# Benchmarks
+## Reading alone
 
 Time to read {records:,} records from Braze's list as a multiple of this tap's, where a request takes 150 ms (in the
 first two columns and the last) or no time. The tap is the reference with 10 requests at once, as many as the others may
 have.{chart}
 """
 
-CHART = """
-
-![Seconds to read the list, by contender](results.svg)"""
+CHARTS = {
+    "warehouse": "\n\n![Seconds from Braze to queryable row, ours and dlt](warehouse.svg)",
+    "results": "\n\n![Seconds to read the list, by contender](results.svg)",
+}
 
 SETUP = """\
 ## How it was measured
@@ -75,12 +100,15 @@ SETUP = """\
 {date}, {system}, {cores} cores, Python {python}. {runs}. Braze is simulated by a process of its own on the same
 machine; alone it gives {pages:,.0f} pages of 500 a second, so it holds nobody up. The list is read from its start, a
 year ago. Seconds are those of the whole process, start-up included. Every run's output was compared with the list,
-number by number: *lost* and *doubled* say the worst of all runs. All write JSON lines to a file; dlt is measured by its
-extract step, which does just that. The contenders are in the folders beside this file, their packages pinned:
+number by number: *lost* and *doubled* say the worst of all runs. Where the list is read alone, all write JSON lines to
+a file; dlt is measured by its extract step, which does just that. The contenders are in the folders beside this file,
+their packages pinned:
 
 {contenders}
 
-`make bench ARGS=--meltano` measures it all again, after `make demo`.
+`make bench` measures it all again; with `ARGS="--only warehouse"` the way into warehouses alone, with `ARGS=--quick` a
+small part of everything, and with `ARGS=--meltano` also the parts of the way into DuckDB. What is not all of it goes to
+`output/bench`.
 """
 
 NOTES = {
@@ -130,12 +158,23 @@ class Results:
 
     def ratio(self, scenario: str, contender: str) -> str:
         """Say how many times as long as the reference a contender takes; nothing where it did not get there."""
-        runs, reference = self.of(scenario, contender), self.of(scenario, LOADING.get(scenario, REFERENCE.name))
+        runs, reference = self.of(scenario, contender), self.of(scenario, REFERENCES.get(scenario, REFERENCE.name))
         if not runs or not reference:
             return ""
         if failed(runs):
             return "failed"
-        return f"{middle(runs, 'wall') / middle(reference, 'wall'):.1f}"
+        places = 2 if scenario in WAREHOUSES else 1
+        return f"{middle(runs, 'wall') / middle(reference, 'wall'):.{places}f}"
+
+    def heading(self, scenario: str) -> str:
+        """Return a measured scenario's title."""
+        return TITLES[scenario].format(records=self.records(scenario))
+
+    def records(self, scenario: str) -> int:
+        """Return how many records a scenario's list has; none where it was not measured."""
+        return max(
+            (run["records"] for runs in self.within(scenario).values() for run in runs if "records" in run), default=0
+        )
 
 
 def middle(runs: Runs, name: str) -> float:
@@ -184,6 +223,11 @@ def of_loader(spent: Callable[[dict[str, t.Any]], float]) -> Callable[[Runs], st
     return lambda runs: f"{max(0, median(map(spent, runs))):.1f}" if all("loader_wall" in run for run in runs) else ""
 
 
+def after_reading(run: dict[str, t.Any]) -> float:
+    """Return the seconds from Braze's last answer to the end."""
+    return float(run["wall"] - run["startup"] - run["fetching"])
+
+
 Column: t.TypeAlias = "tuple[str, Callable[[Runs], str]]"
 OUTCOME: tuple[Column, ...] = (
     ("lost", lambda runs: worst(runs, "lost")),
@@ -229,7 +273,20 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         *OUTCOME,
     ),
     **dict.fromkeys(
-        LOADING,
+        WAREHOUSES,
+        (
+            ("seconds", seconds),
+            ("before the first request", lambda runs: f"{middle(runs, 'startup'):.1f}"),
+            ("first to last request", lambda runs: f"{middle(runs, 'fetching'):.1f}"),
+            ("after the last", lambda runs: f"{median(map(after_reading, runs)):.1f}"),
+            ("records/s", per_second("written", "wall")),
+            *COST,
+            ("rows", lambda runs: f"{middle(runs, 'written'):,.0f}"),
+            *OUTCOME,
+        ),
+    ),
+    **dict.fromkeys(
+        PARTS,
         (
             ("seconds", seconds),
             ("before and after the loader", of_loader(lambda run: run["wall"] - run["loader_wall"])),
@@ -271,7 +328,7 @@ def details(results: Results, scenario: str) -> Iterator[str]:
     """Yield what was measured in one scenario."""
     runs = results.within(scenario)
     columns = COLUMNS.get(scenario, READING)
-    yield f"## {TITLES[scenario]}\n"
+    yield f"{'###' if scenario in WAREHOUSES else '##'} {results.heading(scenario)}\n"
     yield NOTES.get(scenario, "").format(**results.facts["limit"])
     yield table(
         ("", "ratio", *(name for name, _ in columns)),
@@ -280,7 +337,7 @@ def details(results: Results, scenario: str) -> Iterator[str]:
             for name in by_time(runs)
         ],
     )
-    if scenario in LOADING:
+    if scenario in PARTS:
         yield from bound(results, scenario)
 
 
@@ -331,48 +388,70 @@ def markdown(facts: dict[str, t.Any]) -> str:
     """Write RESULTS.md."""
     results = Results(facts)
     rounds = max(map(len, results.runs.values()))
-    versions = {contender.title: facts["versions"][contender.name] for contender in ALL if not contender.ours}
+    versions = {
+        contender.title: facts["versions"][contender.name]
+        for contender in ALL
+        if not contender.ours and contender.name in facts["versions"]
+    }
+    listed = [f"- {title}: {version}" for title, version in versions.items()]
+    if loaders := facts.get("loaders"):
+        into = [facts["versions"].get(contender.name) for contender in LOADING]
+        listed.append(f"- into warehouses: {', '.join(dict.fromkeys(filter(None, [*into, *loaders])))}")
     setup = SETUP.format(
         **facts["machine"],
         date=facts["date"],
         pages=facts["pages_per_second"],
         runs=f"Medians of {rounds} runs, contenders in turn" if rounds > 1 else "One run of each",
-        contenders="\n".join(f"- {title}: {version}" for title, version in versions.items()),
+        contenders="\n".join(listed),
     )
-    records = max((run["records"] for run in facts["runs"] if run["scenario"] in GLANCE), default=0)
-    chart = CHART if charted(results) else ""
-    parts = [RATIOS.format(records=records, chart=chart), overview(results)] if records else []
+    parts = [HEADING]
+    if any(map(results.within, WAREHOUSES)):
+        parts.append(TO_THE_ROW.format(chart=chart(results, "warehouse")))
+        for scenario in WAREHOUSES:
+            if results.within(scenario):
+                parts += details(results, scenario)
+    if records := max((run["records"] for run in facts["runs"] if run["scenario"] in GLANCE), default=0):
+        parts += [RATIOS.format(records=records, chart=chart(results, "results")), overview(results)]
     for scenario in GLANCE:
         if results.within(scenario):
             parts += details(results, scenario)
     parts += [*cpu_per_record(results), *memory(results)]
-    for scenario in LOADING:
+    for scenario in PARTS:
         if results.within(scenario):
             parts += details(results, scenario)
     return "\n".join(part for part in (*parts, setup) if part)
 
 
-def charted(results: Results) -> dict[str, dict[str, Runs]]:
-    """Return what the chart shows."""
-    return {scenario: runs for scenario in ("spread", "one_day") if (runs := results.within(scenario))}
+def chart(results: Results, picture: str) -> str:
+    """Return the line that shows a picture, if there is something on it."""
+    return CHARTS[picture] if panels(results, picture) else ""
 
 
-def draw(results: Path) -> None:
-    """Draw the chart beside the results, where they have what it shows."""
-    facts = Results(json.loads(results.read_text()))
-    panels = [
+def panels(results: Results, picture: str) -> list[dict[str, t.Any]]:
+    """Return what a picture shows: panels of bars."""
+    _, scenarios = PICTURES[picture]
+    return [
         {
-            "title": TITLES[scenario],
+            "title": results.heading(scenario),
             "bars": [
                 {"label": NAMES[name], "seconds": middle(runs[name], "wall"), "ours": name.startswith("ours")}
                 for name in by_time(runs)
                 if not failed(runs[name])
             ],
         }
-        for scenario, runs in charted(facts).items()
+        for scenario in scenarios
+        if (runs := results.within(scenario)) and not all(map(failed, runs.values()))
     ]
-    if not panels:
-        return
-    records = next(iter(next(iter(charted(facts).values())).values()))[0]["records"]
-    drawn = charts.contenders(panels, f"Seconds to read {records:,} records")
-    charts.write(drawn, results.with_suffix(".svg"), results.with_suffix(".png"))
+
+
+def draw(results: Path) -> None:
+    """Draw the pictures beside the results, where they have what those show."""
+    # The report's pictures and these are of one look. (Pages that only show numbers do without what draws.)
+    sys.path.append(str(HERE.parent / "reporting"))
+    import charts  # noqa: PLC0415
+
+    facts = Results(json.loads(results.read_text()))
+    for picture, (title, scenarios) in PICTURES.items():
+        if shown := panels(facts, picture):
+            drawn = charts.contenders(shown, title.format(records=max(map(facts.records, scenarios))))
+            charts.write(drawn, results.with_name(f"{picture}.svg"), results.with_name(f"{picture}.png"))

@@ -1,4 +1,7 @@
-"""dlt's declarative REST source, extract step only: it requests, tracks the cursor and writes JSON lines to disk."""
+"""dlt's declarative REST source: its extract step only, which writes JSON lines to disk, or all the way to a warehouse.
+
+The way to a warehouse merges on the keys that the tap declares, by the file format that dlt loads fastest there.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from dlt.sources.rest_api import rest_api_source
 
 PAGE_SIZE = 500
 DAY = len("2026-03-01")
+#: Several times as fast as dlt's own choice for these, INSERT statements.
+FILE_FORMATS = {"postgres": "csv", "duckdb": "parquet"}
 
 
 def incremental(args: argparse.Namespace) -> list[dict[str, t.Any]]:
@@ -46,8 +51,15 @@ def resource(name: str, params: dict[str, str], **endpoint: object) -> dict[str,
     }
 
 
+def readable(record: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return a record with its time as dlt can read it: of the spellings that Braze's documents show, all but one."""
+    if record["invalid_detected_at"][DAY] == " ":
+        record["invalid_detected_at"] = record["invalid_detected_at"].replace(" +", "+")
+    return record
+
+
 def main() -> None:
-    """Extract everything from `--start` up to `--end` into `--folder`."""
+    """Extract everything from `--start` up to `--end` into `--folder`, and load it where there is an `--into`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--key", required=True)
@@ -55,6 +67,8 @@ def main() -> None:
     parser.add_argument("--end", type=dt.date.fromisoformat, required=True)
     parser.add_argument("--folder", required=True)
     parser.add_argument("--windows", type=int, default=0, help="0: one resource, incremental")
+    parser.add_argument("--into", choices=FILE_FORMATS, help="load it, too")
+    parser.add_argument("--warehouse", help="its address, or its file")
     args = parser.parse_args()
     source = rest_api_source(
         {
@@ -67,11 +81,21 @@ def main() -> None:
         },
         name="braze",
     )
+    if args.into:
+        for table in source.resources.values():
+            table.apply_hints(columns={"invalid_detected_at": {"data_type": "timestamp"}})
+            table.add_map(readable)
     if args.windows:
         dlt.config["extract.workers"] = args.windows
         # In a resource's own declaration, `parallelized` changes nothing for resources without a parent (dlt 1.31).
         source.parallelize()
-    dlt.pipeline("braze", pipelines_dir=args.folder).extract(source)
+    if not args.into:
+        dlt.pipeline("braze", pipelines_dir=args.folder).extract(source)
+        return
+    destination = getattr(dlt.destinations, args.into)(credentials=args.warehouse)
+    pipeline = dlt.pipeline("braze", pipelines_dir=args.folder, destination=destination, dataset_name="braze")
+    loaded = pipeline.run(source, write_disposition="merge", loader_file_format=FILE_FORMATS[args.into])
+    loaded.raise_on_failed_jobs()
 
 
 if __name__ == "__main__":
