@@ -4,7 +4,7 @@
 
 - `plugins/*/*.lock` is what Meltano reads of a plugin beside its name, variant and pip_url in meltano.yml.
 - `hub/*/*.yml` is the same in the form of Meltano Hub, for `meltano add --from-ref` and for the Hub itself.
-- In docs/settings.md, cog puts in what the comments there ask for.
+- In some pages, cog puts in what the comments there ask for: tables of settings, and what benchmarks/ measured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tap_braze_sms.tap import TapBrazeSMS
 from tap_braze_sms.target import TargetBrazeSMS
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("docs/settings.md",)
+PAGES = ("README.md", "docs/comparison.md", "docs/settings.md")
 
 
 class Plugin(t.NamedTuple):
@@ -245,7 +245,8 @@ def main() -> None:
         if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    cog = [sys.executable, "-m", "cogapp", "-U", "--verbosity=1", "-I", "tools", "-p", "import generate"]
+    folders = ("-I", "tools", "-I", "benchmarks")
+    cog = [sys.executable, "-m", "cogapp", "-U", "--verbosity=1", *folders, "-p", "import figures, generate"]
     cogged = subprocess.run([*cog, "--check" if check else "-r", *PAGES], cwd=ROOT, check=False)
     if (check and stale) or cogged.returncode:
         sys.exit("Some files are not what `make generate` writes: say `make generate`, and change the code, not them.")

@@ -37,7 +37,8 @@ GENERATED = {
 @pytest.fixture
 def checkout(tmp_path):
     """What `make generate` reads and writes, in a folder of its own."""
-    for name in ("docs", "hub", "plugins", "schemas", "tap_braze_sms", "tools"):
+    shutil.copy(ROOT / "README.md", tmp_path)
+    for name in ("benchmarks", "docs", "hub", "plugins", "schemas", "tap_braze_sms", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
