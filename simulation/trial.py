@@ -139,7 +139,7 @@ class Trial:
                     pool.pass_time(self.scenario.loader)
         finally:
             outcome.windows += scheduler.windows
-            outcome.in_passes += scheduler.in_passes
+            outcome.in_passes += scheduler.log.in_passes
             outcome.longest_run = max(outcome.longest_run, self.clock.now - began)
         if scheduler.order.disorder > self._known_order.disorder:
             self._known_order = TimeOrder(0, math.ceil(scheduler.order.disorder))

@@ -133,6 +133,16 @@ TAP = _declare(
     page_size=_Setting(_whole(2, 500), 500, "Records of an ordinary request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.
     lookback_minutes=_Setting(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
+    reread_days=_Setting(
+        _whole(0, 10**6),
+        0,
+        "Days that an incremental run reads again first, in turn from start_date on, to notice what left the list",
+    ),
+    read_windows=_Setting(
+        _FLAG,
+        default=False,
+        description="Tell what was read and what proves it: a record for each window, in the stream read_windows",
+    ),
     max_parallel_requests=_Setting(_whole(1, 64), 8, "Requests in flight at once, 1 to 64"),
     max_run_minutes=_Setting(
         th.NumberType(exclusive_minimum=0),

@@ -36,6 +36,7 @@ if t.TYPE_CHECKING:
     from singer_sdk.helpers.types import Context, Record
     from singer_sdk.mapper import StreamMap
 
+    from tap_braze_sms.concurrency.scheduler import CompletedWindow
     from tap_braze_sms.reading.page import Row
     from tap_braze_sms.singer.plugin import BrazeTap
 
@@ -107,6 +108,11 @@ class BrazeStream(Stream):
                 replication_key=replication_key,
                 properties=self.schema["properties"],
             )
+
+    def _if_configured(self, catalog: Catalog) -> Catalog:
+        """Return a catalog, without this stream where no setting asks for it."""
+        # Meltano selects every stream unless told otherwise; a table that nobody asked for helps nobody.
+        return catalog if self.selected_by_default else Catalog(i for i in catalog.items() if i[0] != self.name)
 
     @property
     @override
@@ -237,6 +243,11 @@ class InvalidPhoneNumbersStream(BrazeStream):
 
     _checkpoint: Checkpoint
 
+    def __init__(self, tap: BrazeTap) -> None:
+        super().__init__(tap)
+        #: What was found that differs from Braze's documents, each said once.
+        self._differences: dict[str, None] = {}
+
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
         # The checkpoint keeps the bookmark out of the future by itself.
@@ -263,6 +274,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
             logger=self.logger,
         )
         since = self._checkpoint.since
+        yield from self._read_again()
         self.logger.info("Reading what was detected since %s", timestamps.format_utc(since))
         if end and end <= since:
             self.logger.warning(
@@ -271,30 +283,13 @@ class InvalidPhoneNumbersStream(BrazeStream):
                 config["end_date"],
                 timestamps.format_utc(since),
             )
-        reader = ListReader(
-            self._tap.client,
-            self.braze_list,
-            pool=self._worker_pool(),
-            since=since,
-            until=end,
-            now=now,
-            settings=config,
-            known_order=self._checkpoint.known_order,
-            deadline=self._tap.deadline(beyond=self._checkpoint.bookmark or ""),
-        )
-        reasons = Reasons(config.get("reason"))
+        reader, reasons = self._reader(since, end, self._checkpoint.bookmark or ""), Reasons(config.get("reason"))
         with self._start_progress(lambda: reader.scheduler.fraction_done) as progress:
-            for rows, reached in reader:
-                self._checkpoint.cap_at_server_clock(dt.timedelta(seconds=self._tap.client.clock_skew))
-                self._checkpoint.note_order(reader.scheduler.order)
-                self._warn_of_unusable(reader.parser)
-                records = reasons.wanted(self.braze_list.records(rows))
-                progress.records += len(records)
+            for records, reached in self._records_of(reader, reasons, progress):
                 yield records
-                progress.report()
                 self._checkpoint.advance(reached)
-        self._left_out = len(reader.parser.unusable)
-        for line in (*reader.differences(), *reasons.surprises()):
+        self._differences.update(dict.fromkeys(reader.differences()))
+        for line in (*self._differences, *reasons.surprises()):
             self.logger.warning("%s", line)
         if ended_early := reader.scheduler.ended_early:
             end = timestamps.parse(reached)
@@ -310,11 +305,113 @@ class InvalidPhoneNumbersStream(BrazeStream):
             "; max_run_minutes is over, the next run goes on from there" if ended_early else "",
         )
 
-    def _warn_of_unusable(self, parser: ResponseParser) -> None:
+    def _read_again(self) -> Iterator[list[Record]]:
+        """Read the older days again whose turn it is: what left the list since is not among them any more."""
+        if not (stretch := self._checkpoint.days_to_reread(self.config["reread_days"])):
+            return
+        since, until = stretch
+        reader, reasons = self._reader(since, until, timestamps.format_utc(since)), Reasons(self.config.get("reason"))
+        with self._start_progress(lambda: reader.scheduler.fraction_done) as progress:
+            for records, reached in self._records_of(reader, reasons, progress):
+                yield records
+                self._checkpoint.note_reread(reached)
+        self._differences.update(dict.fromkeys(reader.differences()))
+        self.logger.info(
+            "Read %s detected since %s and before %s again: %s, %s",
+            pluralize(progress.records, "record"),
+            timestamps.format_utc(since),
+            timestamps.format_utc(until),
+            pluralize(reader.scheduler.windows, "window"),
+            progress.summary,
+        )
+
+    def _reader(self, since: dt.datetime, until: dt.datetime | None, beyond: str) -> ListReader:
+        """Return what reads a range; a bounded run reads at least up to some instant further than `beyond`."""
+        return ListReader(
+            self._tap.client,
+            self.braze_list,
+            pool=self._worker_pool(),
+            since=since,
+            until=until,
+            now=self._checkpoint.now,
+            settings=self.config,
+            known_order=self._checkpoint.known_order,
+            deadline=self._tap.deadline(beyond=beyond),
+        )
+
+    def _records_of(
+        self, reader: ListReader, reasons: Reasons, progress: Progress
+    ) -> Iterator[tuple[list[Record], str]]:
+        """Yield the wanted records, each time with the instant before which nothing is left to yield then."""
+        for rows, reached in reader:
+            self._checkpoint.cap_at_server_clock(dt.timedelta(seconds=self._tap.client.clock_skew))
+            self._checkpoint.note_order(reader.scheduler.order)
+            self._warn_of_unusable(reader)
+            records = reasons.wanted(self.braze_list.records(rows))
+            progress.records += len(records)
+            yield records, reached
+            progress.report()
+            if not rows and reader.scheduler.log.completed and self.ABORT_AT_RECORD_COUNT is None:
+                t.cast("ReadWindowsStream", self._tap.streams[ReadWindowsStream.name]).add(
+                    reader.scheduler.log.completed
+                )
+
+    def _warn_of_unusable(self, reader: ListReader) -> None:
         """Say where the first records stand that cannot be used; of further ones, the last line has the number."""
-        for problem in list(parser.unusable.values())[self._left_out : MOST_WARNINGS]:
-            self.logger.warning("Left out a record that cannot be used, at %s", problem)
-        self._left_out = len(parser.unusable)
+        for problem in reader.new_unusable():
+            self._left_out += 1
+            if self._left_out <= MOST_WARNINGS:
+                self.logger.warning("Left out a record that cannot be used, at %s", problem)
+
+
+class ReadWindowsStream(BrazeStream):
+    """What was read of the list: a record for each window, once all of its records are emitted.
+
+    Its records come among those of `InvalidPhoneNumbersStream`: a run that is ended has told of all that it completed.
+    """
+
+    name = "read_windows"
+    primary_keys = ("first_day", "last_day", "read_at")
+    replication_key = None
+    selected_by_default = False
+
+    _is_announced = False
+
+    def __init__(self, tap: BrazeTap) -> None:
+        super().__init__(tap)
+        self.selected_by_default = self.config["read_windows"]
+
+    @override
+    def apply_catalog(self, catalog: Catalog) -> None:
+        super().apply_catalog(self._if_configured(catalog))
+        self.forced_replication_method = "FULL_TABLE"
+
+    def add(self, completed: CompletedWindow) -> None:
+        """Emit the record of a window, if this stream is selected."""
+        if not self.selected:
+            return
+        if not self._is_announced:
+            self._is_announced = True
+            self._write_schema_message()
+        window, read_at = completed.window, timestamps.format_utc(completed.read_at)
+        record: Record = {
+            "first_day": window.first.isoformat(),
+            "last_day": window.last.isoformat(),
+            "read_at": read_at,
+            "detected_from": window.since,
+            "detected_before": window.until or read_at,
+            "records": completed.records,
+            "requests": completed.answers,
+            "proven_by": completed.proof,
+        }
+        for message in self._generate_record_messages(record):
+            self._tap.message_writer.write_message(message)
+
+    @override
+    def read(self) -> Iterator[list[Record]]:
+        if not self._is_announced:
+            self.logger.warning("No window of invalid_phone_numbers was read: is that stream selected?")
+        yield []
 
 
 class PhoneNumberStatusStream(BrazeStream):
@@ -334,10 +431,7 @@ class PhoneNumberStatusStream(BrazeStream):
 
     @override
     def apply_catalog(self, catalog: Catalog) -> None:
-        # Meltano selects every stream unless told otherwise; an empty table helps nobody.
-        super().apply_catalog(
-            catalog if self.selected_by_default else Catalog(item for item in catalog.items() if item[0] != self.name)
-        )
+        super().apply_catalog(self._if_configured(catalog))
         # There is nothing to go on from: every number is asked about anew.
         self.forced_replication_method = "FULL_TABLE"
 

@@ -14,7 +14,7 @@ from tap_braze_sms.check import MOST_TRIES, Check
 from tap_braze_sms.reading import checkpoint, timestamps
 from tap_braze_sms.reading.errors import UnusableDataError
 from tap_braze_sms.singer.plugin import BrazeTap
-from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusStream
+from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusStream, ReadWindowsStream
 
 if t.TYPE_CHECKING:
     from singer_sdk import Stream
@@ -40,7 +40,7 @@ class TapBrazeSMS(BrazeTap):
 
     @override
     def discover_streams(self) -> list[Stream]:
-        return [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self)]
+        return [InvalidPhoneNumbersStream(self), PhoneNumberStatusStream(self), ReadWindowsStream(self)]
 
     def check(self, about_format: str | None = None) -> bool:
         """Print what the configured Braze is like; return whether this version copes with it."""

@@ -84,6 +84,7 @@ class ListReader:
         )
         self._client = client
         self._list = braze_list
+        self._told_unusable = 0
 
     def __iter__(self) -> Iterator[tuple[list[Row], str]]:
         """Yield rows in order of time, each time with the instant before which nothing is left to yield then.
@@ -94,12 +95,18 @@ class ListReader:
         """
         return iter(self.scheduler)
 
+    def new_unusable(self) -> list[str]:
+        """Return what is wrong with records that were left out since this was asked last, without their numbers."""
+        new = [*self.parser.unusable.values()][self._told_unusable :]
+        self._told_unusable += len(new)
+        return new
+
     def differences(self) -> Iterator[str]:
         """Say what was found that Braze's documents do not say, a line each, once all is read."""
         scheduler, found = self.scheduler, []
         if scheduler.order.precision < timestamps.SECOND:
-            how = f", so that {scheduler.in_passes} of {scheduler.windows} windows took two readings or more"
-            found.append(f"its list is {scheduler.order}{how if scheduler.in_passes else ''}")
+            how = f", so that {scheduler.log.in_passes} of {scheduler.windows} windows took two readings or more"
+            found.append(f"its list is {scheduler.order}{how if scheduler.log.in_passes else ''}")
         if scheduler.answer_size.is_cut:
             found.append(f"answers hold {scheduler.answer_size.largest} records at most, whatever is asked for")
         if scheduler.widest:

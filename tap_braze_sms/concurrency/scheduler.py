@@ -7,13 +7,15 @@ pool's lock; rows are made ready and yielded in the caller's thread.
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import itertools
 import typing as t
-from collections import deque
+from collections import Counter, deque
+from dataclasses import dataclass
 
 from tap_braze_sms.concurrency.deadline import Deadline
-from tap_braze_sms.reading import windows
+from tap_braze_sms.reading import timestamps, windows
 from tap_braze_sms.reading.answer_size import AnswerSize
 from tap_braze_sms.reading.errors import RefusedStretchError
 from tap_braze_sms.reading.time_order import EXACT
@@ -45,6 +47,53 @@ LARGE, HARDLY_BEGUN = 2, 0.25
 PAGES_AHEAD = 16
 
 
+@dataclass(frozen=True, slots=True)
+class CompletedWindow:
+    """What the reading of one window came to."""
+
+    window: Window
+    #: When it began.
+    read_at: dt.datetime
+    #: Records that were yielded of it, and answers that it took.
+    records: int
+    answers: int
+    #: What it is proven by: `window_reader.TIME` or `PASSES`.
+    proof: str
+
+
+class WindowLog:
+    """What is known of the windows that were read, and of those under way.
+
+    Args:
+        clock: Returns the current time.
+    """
+
+    def __init__(self, clock: Callable[[], dt.datetime]) -> None:
+        self.windows = 0
+        #: Windows that were read in passes, as no order of time proves them.
+        self.in_passes = 0
+        #: The one that was completed last.
+        self.completed: CompletedWindow | None = None
+        self._clock = clock
+        self._started: dict[Window, dt.datetime] = {}
+        self._answers: Counter[Window] = Counter()
+
+    def start(self, window: Window) -> None:
+        """Note that the reading of a window begins, for the first time or anew."""
+        self._started[window] = self._clock()
+
+    def add_answer(self, window: Window) -> None:
+        """Note an answer."""
+        self._answers[window] += 1
+
+    def complete(self, window: Window, *, records: int, proof: str) -> None:
+        """Note that all of a window was yielded."""
+        self.windows += 1
+        self.in_passes += proof == PASSES
+        read_at, answers = self._started.pop(window), self._answers.pop(window, 0)
+        self.completed = CompletedWindow(window, read_at, records, answers, proof)
+
+
 class WindowScheduler:
     """Reads all windows of a plan and yields their rows oldest first.
 
@@ -56,6 +105,7 @@ class WindowScheduler:
         pool: Makes the requests; ended with the iteration.
         known_order: How earlier runs saw the list descend by time.
         deadline: When no further window is begun.
+        clock: Returns the current time.
     """
 
     def __init__(
@@ -68,13 +118,13 @@ class WindowScheduler:
         pool: WorkerPool,
         known_order: TimeOrder = EXACT,
         deadline: Deadline | None = None,
+        clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(timestamps.UTC),
     ) -> None:
-        self.windows = 0
+        #: What was read.
+        self.log = WindowLog(clock)
         #: How many records answers were seen to hold, and how the lists of all windows descend.
         self.answer_size = AnswerSize()
         self.order = EXACT
-        #: Windows that were read in passes, as no order of time proves them.
-        self.in_passes = 0
         #: Rows that differ from the one emitted of the same record in more than spelling.
         self.conflicts = 0
         self._days = 0
@@ -116,12 +166,13 @@ class WindowScheduler:
                     return
                 with self._pool.locked():
                     self._plan.learn(head.window, head.records)
+                records = 0
                 for rows in head.rows(self._on_conflict):
+                    records += len(rows)
                     yield rows, rows[-1][0]
                     self._pool.cancel_token.check()
                 with self._pool.locked():
-                    self.windows += 1
-                    self.in_passes += head.proof == PASSES
+                    self.log.complete(head.window, records=records, proof=head.proof)
                     self._open.popleft()
                     self._days += head.window.days
                     self._deadline.reach(head.window.end)
@@ -131,6 +182,11 @@ class WindowScheduler:
     def ended_early(self) -> bool:
         """Whether the deadline has left a part of the plan unread, once the iteration has ended."""
         return self._days < self._plan.days
+
+    @property
+    def windows(self) -> int:
+        """Windows that were yielded."""
+        return self.log.windows
 
     def _on_conflict(self) -> None:
         self.conflicts += 1
@@ -215,6 +271,7 @@ class WindowScheduler:
                 return
 
     def _begin(self, window: Window) -> WindowReader:
+        self.log.start(window)
         return WindowReader(
             window,
             identify=self._identify,
@@ -225,6 +282,7 @@ class WindowScheduler:
         )
 
     def _add_page(self, reader: WindowReader, request: PageRequest, page: Future[Page]) -> None:
+        self.log.add_answer(reader.window)
         try:
             reader.add_page(request, page.result())
         except RefusedStretchError as error:

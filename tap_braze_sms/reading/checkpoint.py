@@ -1,6 +1,7 @@
 """The checkpoint: where a run begins, and what the next one may build on.
 
-State is one plain Singer bookmark, and how far the list is off its order of time, if it is.
+State is one plain Singer bookmark; beside it how far the list is off its order of time, if it is, and up to where
+older days were read again, if they are.
 The bookmark says: everything detected before it has been handed to the loader. It never
 moves back, never points into the future, and moves on through months in which nothing was
 detected.
@@ -24,6 +25,9 @@ KEY, VALUE = "replication_key", "replication_key_value"
 
 #: Beside the bookmark, and only where the list was seen not to be in order of time: by how many seconds it was off.
 DISORDER = "disorder_seconds"
+
+#: Beside the bookmark, and only where older days are read again: the next one of them.
+REREAD = "reread_from"
 
 #: Braze advises to allow five minutes between a change and a call that relies on it.
 SETTLING = dt.timedelta(minutes=5)
@@ -103,6 +107,7 @@ class Checkpoint:
         disorder = self.state.get(DISORDER)
         #: How earlier runs saw the list descend by time.
         self.known_order = TimeOrder(0, float(disorder)) if isinstance(disorder, (int, float)) else EXACT
+        reread = self.state.get(REREAD)
         # What the SDK keeps beside a bookmark while a run goes on is of no use.
         self.state.clear()
         if value is None:
@@ -120,6 +125,32 @@ class Checkpoint:
             self.since = bookmark - min(self.lookback, bookmark - self.start)
         self.state.update({KEY: self.replication_key, VALUE: timestamps.format_utc(bookmark)})
         self.note_order(self.known_order)
+        if isinstance(reread, str):
+            self.state[REREAD] = reread
+
+    def days_to_reread(self, days: int) -> tuple[dt.datetime, dt.datetime] | None:
+        """Return the stretch of older days that is the next to be read again: its first instant, and the one behind it.
+
+        Args:
+            days: Days in it, as far as there are as many up to where this run begins; 0: none.
+        """
+        if not days or self.since <= self.start:
+            return None
+        try:
+            begin = max(self.start, timestamps.parse(self.state.get(REREAD, "")))
+        except ValueError:
+            begin = self.start
+        if begin >= self.since:
+            begin = self.start
+        midnight = begin.astimezone(timestamps.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return begin, min(self.since, midnight + min(dt.timedelta(days=days), self.since - midnight))
+
+    def note_reread(self, reached: str) -> None:
+        """Note that the older days before an instant, in the fixed form, were read again; after the last, begin anew."""
+        if reached >= timestamps.format_utc(self.since):
+            self.state.pop(REREAD, None)
+        else:
+            self.state[REREAD] = reached[: len("2026-03-01")]
 
     @property
     def bookmark(self) -> str | None:

@@ -49,7 +49,11 @@ def _collected() -> type:
     handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         return get_tap_test_class(
-            TapBrazeSMS, config=CONFIG, suite_config=SuiteConfig(max_records_limit=300), parse_env_config=False
+            TapBrazeSMS,
+            config=CONFIG,
+            # A stream of its own has no records: they come with those of the list.
+            suite_config=SuiteConfig(max_records_limit=300, ignore_no_records_for_streams=["read_windows"]),
+            parse_env_config=False,
         )
     finally:
         for signum, handler in handlers.items():

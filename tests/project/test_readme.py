@@ -195,7 +195,9 @@ def test_plugins_to_add_fit_the_project():
         assert parent or {"name", "namespace", "pip_url", "executable"} <= plugin.keys()
         assert plugin["name"] not in known
         if parent:
-            config = {"start_date": "2026-01-01", **plugin["config"]}
+            # Some are another account, the others read that of their parent.
+            account = {} if "api_key" in plugin["config"] else {"api_key": "key", "instance": "US-01"}
+            config = {"start_date": "2026-01-01", **account, **plugin["config"]}
             assert settings.apply_defaults_and_validate(config, settings.TAP.to_dict()) == []
             TapBrazeSMS(config=config, parse_env_config=False)
 
