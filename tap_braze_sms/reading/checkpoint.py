@@ -146,7 +146,7 @@ class Checkpoint:
         return begin, min(self.since, midnight + min(dt.timedelta(days=days), self.since - midnight))
 
     def note_reread(self, reached: str) -> None:
-        """Note that the older days before an instant, in the fixed form, were read again; after the last, begin anew."""
+        """Note that the older days before an instant, in the fixed form, were read again; then begin anew."""
         if reached >= timestamps.format_utc(self.since):
             self.state.pop(REREAD, None)
         else:

@@ -193,7 +193,9 @@ class Tie:
             seen.has_all_from(begins) or (self._before.keeps_order and self._before.has_all_from(begins))
         )
         self._before = seen
-        self.proven = not self.fits and (seen.is_at_rest or same_order or nothing_new or self._alike >= ALIKE)
+        is_proof = seen.is_at_rest or same_order or nothing_new or self._alike >= ALIKE
+        # Pages that were read at different times, for something else, are no pass where asking once may show it whole.
+        self.proven = is_proof and not self.fits and (self.passes > 0 or not self._fits_in(self._answer_size.largest))
 
     def _narrow(self, page: Page, above: int) -> None:
         """Take in on which side of a page the instant lies; the list may have moved since the page before."""
@@ -236,6 +238,10 @@ class Tie:
     @property
     def fits(self) -> bool:
         """Whether the instant may well lie strictly inside one page, which alone is to prove it then."""
+        return self._fits_in(
+            self._size if self._answer_size.may_be_larger else min(self._size, self._answer_size.largest)
+        )
+
+    def _fits_in(self, size: int) -> bool:
         first, end = self._stretch
-        size = self._size if self._answer_size.may_be_larger else min(self._size, self._answer_size.largest)
         return end - first <= size - max(2, size // 10)
