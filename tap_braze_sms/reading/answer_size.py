@@ -68,6 +68,11 @@ class AnswerSize:
         """How many records an answer holds at least that is not its list's last, whatever cuts it."""
         return max(FEWEST, self.largest // UNEVEN)
 
+    def shown(self, limit: int) -> int:
+        """Return as `expected`, though no more than the longest answer held, if one that asked for more was as long."""
+        expected = self.expected(limit)
+        return expected if self.may_be_larger else min(expected, self.largest)
+
     def expected(self, limit: int) -> int:
         """Return how many records an answer will hold at least, if the list has them."""
         if self._cut_to is None:

@@ -22,10 +22,10 @@ if t.TYPE_CHECKING:
     from tap_braze_sms.reading.windows import Window
 
 #: How often the end is looked for before the run says that it cannot be found.
-MOST_ATTEMPTS = 40
+MOST_ATTEMPTS = 100
 
 #: How often in answers that are as short as can be alone.
-SHORT_ATTEMPTS = 4
+SHORT_ATTEMPTS = 20
 
 
 class ListEnd:
@@ -54,7 +54,7 @@ class ListEnd:
         self._attempts = 0
         #: How many of the last records the next request begins before.
         self._back = 0
-        #: It begins before more of them, only to see how many an answer holds.
+        #: It begins before many of them, only to show how many an answer holds.
         self._asks_for_more = False
 
     def next_request(self, in_flight: Iterable[PageRequest]) -> PageRequest | None:
@@ -70,6 +70,8 @@ class ListEnd:
         self._is_pending = True
         # Few enough for an answer that holds them and no more to prove that there are no more.
         self._back = self._back or max(1, min(OVERLAP, self._answer_size.surely - 1))
+        if self._asks_for_more:
+            self._back = max(OVERLAP, min(UNEVEN * self._answer_size.largest, self._limit // 2))
         reached = self._reached
         # From the top again only if nothing else is left of the list.
         least = int(self._back < 2 * max(reached, OVERLAP))
@@ -103,26 +105,26 @@ class ListEnd:
             self.confirmed = self.deepest if is_last and self._is_shorter_than_asked(self.deepest) else None
             self.deepest, self._last = page, last
             return self._ended(page)
+        self._note_unproven(request, page, last)
+        return page
+
+    def _note_unproven(self, request: PageRequest, page: Page, last: Hashable) -> None:
+        """Decide what to ask after an answer that proved nothing."""
         reaches = page.offset + page.count >= self._reached
         if reaches or (request.is_for_end and not self._asks_for_more):
             self.deepest, self._last = page, last
         if reaches or request.is_for_end:
-            self._set_next_back(request)
-        return page
+            # One as short as can be has most chance to.
+            self._back = int(request.is_for_end)
+        # Of a list that grows all the while none is shorter than others if all are short: then every fifth is longer,
+        # which shows that an answer holds more.
+        if request.is_for_end:
+            self._asks_for_more = self._attempts >= SHORT_ATTEMPTS and self._attempts % 5 == 0
 
     @property
     def _reached(self) -> int:
         """The position behind the last record."""
         return 0 if self.deepest is None else self.deepest.offset + self.deepest.count
-
-    def _set_next_back(self, request: PageRequest) -> None:
-        """Decide how many records to begin before the last one, after an answer that proved nothing."""
-        # One as short as can be has most chance to. Of a list that grows all the while none is shorter than others if
-        # all are short: then a longer one in turn shows that an answer holds more.
-        self._asks_for_more = self._attempts >= SHORT_ATTEMPTS and not self._asks_for_more
-        self._back = int(request.is_for_end)
-        if self._asks_for_more:
-            self._back = max(OVERLAP, min(UNEVEN * self._answer_size.largest, self._limit // 2))
 
     def _shows_end(self, request: PageRequest, page: Page, held: Iterable[Page], *, is_last: bool) -> bool:
         """Whether a page shows that nothing stands behind its last record, which may be the last that is held."""

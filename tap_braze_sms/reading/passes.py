@@ -121,7 +121,7 @@ class ListPasses:
         """Return offset and limit of each request of the next pass."""
         self.passes += 1
         self._further = self._back = self._reached = 0
-        size = self._answer_size.expected(self._limit)
+        size = self._answer_size.shown(self._limit)
         overlap = self._overlap_in(size)
         # Small answers leave little choice of where to cut.
         cut = min(max(overlap + 1, int(size * (self.passes * GOLDEN % 1))), size)
@@ -142,7 +142,7 @@ class ListPasses:
         self._back = 2 * self._back if reached == self._reached else 0
         self._reached = reached
         # Answers may hold fewer than is believed: the next one has to reach further all the same.
-        size = min(farthest.count, self._answer_size.expected(self._limit))
+        size = min(farthest.count, self._answer_size.shown(self._limit))
         self._back = self._back or self._overlap_in(size)
         return max(1, reached - self._back), self._limit
 

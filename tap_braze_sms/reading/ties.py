@@ -238,9 +238,7 @@ class Tie:
     @property
     def fits(self) -> bool:
         """Whether the instant may well lie strictly inside one page, which alone is to prove it then."""
-        return self._fits_in(
-            self._size if self._answer_size.may_be_larger else min(self._size, self._answer_size.largest)
-        )
+        return self._fits_in(self._answer_size.shown(self._limit))
 
     def _fits_in(self, size: int) -> bool:
         first, end = self._stretch
