@@ -77,6 +77,10 @@ class ListEnd:
         least = int(self._back < 2 * max(reached, OVERLAP))
         return PageRequest(max(reached - self._back, least), self._limit, is_for_end=True)
 
+    def reopen(self) -> None:
+        """Look for the end anew: the last record that was seen may have left, and no page ends with it any more."""
+        self.proven, self._back = False, 0
+
     def add_page(self, request: PageRequest, page: Page, held: Iterable[Page]) -> Page:
         """Take in an answer; return its page, marked where nothing stands behind it.
 

@@ -45,6 +45,8 @@ class Repairs:
     def __init__(self, window: Window, identify: Identify, answer_size: AnswerSize, limit: int) -> None:
         #: Whether nothing is left unproven.
         self.done = False
+        #: A boundary is looked for so often that the list may have ended before it since.
+        self.doubts_end = False
         #: The passes over the whole list; None where times prove it.
         self.list_passes: ListPasses | None = None
         self._window = window
@@ -95,6 +97,7 @@ class Repairs:
         if self.list_passes is None:
             unproven = self._unproven_ties(pages, order)
             if unproven is not None:
+                self.doubts_end = any(tie.passes == MOST_ATTEMPTS // 2 for tie in unproven)
                 for tie in unproven:
                     self._check_attempts(tie.passes, MOST_ATTEMPTS)
                     self._ask(tie.requests(), tie.instant)

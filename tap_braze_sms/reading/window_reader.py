@@ -203,6 +203,8 @@ class WindowReader:
             self.order = self.order.allowing_for(self._pages)
             self._repairs.plan(self._pages, self.order)
             self.done = self._repairs.done
+            if self._repairs.doubts_end:
+                self._end.reopen()
 
     def _reaches_since(self) -> bool:
         return any(page.count and self._leaves_nothing_wanted(page) for page in self._pages)

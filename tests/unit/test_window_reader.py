@@ -57,6 +57,8 @@ def page_of(listed: list[Row], request: PageRequest) -> Page:
 @example(seed=1, records=0, instants=100, moves=0.4, burst=3, page_size=2, parallel=1)
 # A look behind the end says nothing of how much an answer can hold.
 @example(seed=1, records=73, instants=100, moves=0.4, burst=3, page_size=2, parallel=1)
+# The last record leaves once it was seen: no page ends with it any more.
+@example(seed=474029, records=5, instants=1_000_000, moves=0.8, burst=3, page_size=2, parallel=5)
 # A list that grew looks like answers that are cut: two old pages that end alike are no proof of a tie that fits in one.
 @example(seed=908144, records=77, instants=100, moves=0.4, burst=1, page_size=5, parallel=3)
 def test_what_stayed_on_the_list_is_read_exactly_once_and_in_order(
