@@ -67,8 +67,9 @@ def test_a_test_run_applies_maps_to_streams_that_are_not_selected(command, confi
     run = command(NAME, *options, config=config | {"stream_maps": {"*": SHOP}})
     assert run.code == 0, run.log
     schemas = {schema["stream"]: schema["schema"]["properties"] for schema in run.of("SCHEMA")}
-    assert schemas.keys() == {STREAM, STATUS}
+    assert schemas.keys() == {STREAM, STATUS, "read_windows"}
     assert {"phone", "workspace"} <= schemas[STATUS].keys() & schemas[STREAM].keys()
+    assert all("workspace" in properties for properties in schemas.values())
 
 
 @pytest.mark.parametrize("keys", [None, []])
