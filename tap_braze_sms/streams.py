@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import datetime as dt
 import functools
 import logging
 import typing as t
+from collections import deque
 from pathlib import Path
 
 from singer_sdk import SchemaDirectory, Stream, StreamSchema
@@ -24,13 +26,12 @@ from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.checkpoint import Checkpoint
-from tap_braze_sms.singer import catalogs
-from tap_braze_sms.singer.batches import batcher_for
+from tap_braze_sms.singer import batches, catalogs
 from tap_braze_sms.singer.plugin import catalog_entry
 from tap_braze_sms.singer.progress import Progress, pluralize
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from singer_sdk.helpers._batch import BaseBatchFileEncoding, BatchConfig
     from singer_sdk.helpers.types import Context, Record
@@ -83,6 +84,8 @@ class BrazeStream(Stream):
     _tap: BrazeTap
     #: Records emitted one by one, and records that were left out as they cannot be used.
     _emitted = _left_out = 0
+    #: Whether what was read is handed over later, in BATCH files.
+    _is_batched = False
     schema = StreamSchema(SchemaDirectory(SCHEMAS))
 
     @abc.abstractmethod
@@ -123,13 +126,67 @@ class BrazeStream(Stream):
         return super().stream_maps
 
     @override
+    def get_batch_config(self, config: Mapping[str, t.Any]) -> BatchConfig | None:
+        # A test of the connection loads nothing.
+        return batches.configured(config) if self.ABORT_AT_RECORD_COUNT is None else None
+
+    @override
     def get_batches(
         self, batch_config: BatchConfig, context: Context | None = None
-    ) -> Iterator[tuple[BaseBatchFileEncoding, list[str]]]:
-        encoding = batch_config.encoding
-        batcher = batcher_for(encoding.format, encoding.compression)(self.tap_name, self.name, batch_config)
-        for manifest in batcher.get_batches(self._sync_records(context, write_messages=False)):
-            yield encoding, manifest
+    ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
+        # In a format that the SDK writes, or whoever has brought an encoder of it.
+        storage = self._tap.batch_folder.storage
+        return super().get_batches(dataclasses.replace(batch_config, storage=storage), context)
+
+    @override
+    def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
+        """Sync into BATCH files, with a STATE behind each that is true of it.
+
+        Overridden, as the SDK puts records into files as they are read, whatever the stream maps and the selection say,
+        so that a number that should be hashed would arrive in clear; one by one; gzipped, whatever it is told; and
+        without the last file and STATE of a run that fails.
+        """
+        if len(self.stream_maps) > 1:
+            msg = (
+                f"stream {self.name} is mapped to {len(self.stream_maps)} streams, which BATCH files "
+                "cannot hold apart: take batch_files and batch_config or the extra stream maps away"
+            )
+            raise ConfigurationError(msg)
+        self._tap.clear_batch_folders()
+        if batch_config.encoding.format != batches.ENCODING["format"]:
+            super()._sync_batches(batch_config, context)
+            return
+        writer = batches.BatchWriter(self._tap.batch_folder, batch_config, self.name)
+        self._is_batched, passes_through = True, self._passes_through
+        with self._tap.cancel_token.cooperative(), self.get_record_counter() as counter, self.get_sync_timer():
+            try:
+                for records in filter(None, self.read()):
+                    counter.increment(len(records))
+                    while part := records[: writer.room]:
+                        del records[: len(part)]
+                        if passes_through:
+                            writer.write(part)
+                            self._increment_stream_state(part[-1])
+                        else:
+                            writer.write([message.record for message in self._one_by_one(part)])
+                        if not writer.room:
+                            self._hand_over(writer)
+            finally:
+                self._hand_over(writer)
+        self._tap.batch_folder.complete()
+
+    def _hand_over(self, writer: batches.BatchWriter) -> None:
+        """Hand the file that is being written to the loader, and say up to where that is all."""
+        if writer.has_failed:
+            return  # what the bookmark says is handed over is in no file
+        if writer.count:
+            self._write_batch_message(writer.encoding, writer.finish())
+        self._after_hand_over()
+        self._tap.state_writer.write_state(self.tap_state)
+        self._tap.message_writer.flush()
+
+    def _after_hand_over(self) -> None:
+        """Do what has to wait until the loader has what was read."""
 
     @override
     def log(self, message: str, *args: t.Any, level: int = logging.INFO, **kwargs: t.Any) -> None:
@@ -147,15 +204,10 @@ class BrazeStream(Stream):
         """Sync, so that any end leaves whole lines and a STATE that is true.
 
         Overridden, as the SDK neither writes a last STATE when a sync fails, nor lets a stream write records that need
-        no transformation faster than one by one. Into BATCH files it puts records as they are read, whatever the
-        stream maps and the selection say: a number that should be hashed would arrive in clear.
+        no transformation faster than one by one.
         """
-        if not write_messages and len(self.stream_maps) > 1:
-            msg = (
-                f"stream {self.name} is mapped to {len(self.stream_maps)} streams, which BATCH files "
-                "cannot hold apart: take batch_config or the extra stream maps away"
-            )
-            raise ConfigurationError(msg)
+        if self.ABORT_AT_RECORD_COUNT is None:
+            self._tap.clear_batch_folders()
         writer, passes_through = self._tap.message_writer, write_messages and self._passes_through
         with self._tap.cancel_token.cooperative(), self.get_record_counter() as counter, self.get_sync_timer():
             try:
@@ -247,6 +299,8 @@ class InvalidPhoneNumbersStream(BrazeStream):
         super().__init__(tap)
         #: What was found that differs from Braze's documents, each said once.
         self._differences: dict[str, None] = {}
+        #: Windows of which the loader has yet to get a part.
+        self._completed: deque[CompletedWindow] = deque()
 
     @override
     def get_replication_key_signpost(self, context: Context | None = None) -> None:
@@ -352,9 +406,15 @@ class InvalidPhoneNumbersStream(BrazeStream):
             yield records, reached
             progress.report()
             if not rows and reader.scheduler.log.completed and self.ABORT_AT_RECORD_COUNT is None:
-                t.cast("ReadWindowsStream", self._tap.streams[ReadWindowsStream.name]).add(
-                    reader.scheduler.log.completed
-                )
+                self._completed.append(reader.scheduler.log.completed)
+                if not self._is_batched:
+                    self._after_hand_over()
+
+    @override
+    def _after_hand_over(self) -> None:
+        stream = t.cast("ReadWindowsStream", self._tap.streams[ReadWindowsStream.name])
+        while self._completed:
+            stream.add(self._completed.popleft())
 
     def _warn_of_unusable(self, reader: ListReader) -> None:
         """Say where the first records stand that cannot be used; of further ones, the last line has the number."""

@@ -13,6 +13,7 @@ from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.check import MOST_TRIES, Check
 from tap_braze_sms.reading import checkpoint, timestamps
 from tap_braze_sms.reading.errors import UnusableDataError
+from tap_braze_sms.singer import batches
 from tap_braze_sms.singer.plugin import BrazeTap
 from tap_braze_sms.streams import InvalidPhoneNumbersStream, PhoneNumberStatusStream, ReadWindowsStream
 
@@ -56,12 +57,15 @@ class TapBrazeSMS(BrazeTap):
     @classmethod
     @override
     def invoke(cls, *, about: bool = False, about_format: str | None = None, **kwargs: t.Any) -> None:
-        if not kwargs.pop("check"):
+        check, clean = kwargs.pop("check"), kwargs.pop("clean_batch_files")
+        if not (check or clean):
             super().invoke(about=about, about_format=about_format, **kwargs)
             return
         config = kwargs["config"]
-        tap = cls(config=config.config, parse_env_config=config.parse_env, validate_config=True, setup_mapper=False)
-        if not tap.check(about_format):
+        tap = cls(config=config.config, parse_env_config=config.parse_env, validate_config=check, setup_mapper=False)
+        if clean:
+            click.echo(str(batches.clear(batches.roots(tap.config))))
+        elif not tap.check(about_format):
             msg = "check: this version does not cope with this Braze; the report says with what"
             raise UnusableDataError(msg)
 
@@ -69,6 +73,9 @@ class TapBrazeSMS(BrazeTap):
     @override
     def get_singer_command(cls) -> click.Command:
         command = super().get_singer_command()
-        help_text = "Say what the configured Braze is like, in at most 20 requests and nothing personal."
-        command.params.append(click.Option(["--check"], is_flag=True, help=help_text))
+        for name, help_text in {
+            "--check": "Say what the configured Braze is like, in at most 20 requests and nothing personal.",
+            "--clean-batch-files": "Take away the BATCH files of runs that have ended. No loader may be reading them.",
+        }.items():
+            command.params.append(click.Option([name], is_flag=True, help=help_text))
         return command

@@ -60,7 +60,11 @@ PLUGINS = {
                     "description": (
                         "Say what the configured Braze is like, in at most 20 requests and nothing personal"
                     ),
-                }
+                },
+                "clean": {
+                    "args": "--config=ENV --clean-batch-files",
+                    "description": "Take away the BATCH files of runs that have ended. No loader may be reading them",
+                },
             },
         ),
         Plugin(
@@ -110,6 +114,9 @@ def about(plugin: Plugin) -> dict[str, t.Any]:
 def leaves(properties: dict[str, t.Any], path: str = "") -> t.Iterator[tuple[str, dict[str, t.Any]]]:
     """Yield settings by the names that Meltano gives them: what is inside of an object is a setting of its own."""
     for name, schema in properties.items():
+        if name == "batch_config":
+            # Whole as well: by one variable, as the SDK has it.
+            yield name, schema
         # Its properties are the user's streams.
         if schema.get("properties") and name != "stream_maps":
             yield from leaves(schema["properties"], f"{path}{name}.")

@@ -6,6 +6,7 @@ public place for it; `tests/integration/test_sdk_contract.py` pins each.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
@@ -26,7 +27,7 @@ from tap_braze_sms import STARTED, settings
 from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.concurrency.cancellation import Cancelled, CancelToken
 from tap_braze_sms.concurrency.deadline import Deadline
-from tap_braze_sms.singer import catalogs, stream_maps
+from tap_braze_sms.singer import batches, catalogs, stream_maps
 from tap_braze_sms.singer.cli import InputFile, ObjectFile, PlainCommand, drop_unknown_log_levels, read_object
 from tap_braze_sms.singer.writer import BufferedWriter
 
@@ -157,12 +158,26 @@ class BrazeTap(BrazePlugin, Tap):
 
     message_writer: BufferedWriter
 
+    _has_cleared = False
+
     def __init__(self, *, catalog: t.Any = None, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
         #: What a stream finds in its catalog that someone should know.
         self.catalog_notes: dict[tuple[str, str], str] = {}
         if isinstance(catalog, dict) and not isinstance(catalog, Catalog):
             catalog = catalogs.normalize(catalog, self.catalog_notes)
         super().__init__(message_writer=BufferedWriter(self.cancel_token), catalog=catalog, **kwargs)
+
+    @functools.cached_property
+    def batch_folder(self) -> batches.BatchFolder:
+        """Where the BATCH files of this run lie; made with the first of them."""
+        return batches.BatchFolder(batches.tag_of(self.config), batches.storage_of(self.config))
+
+    def clear_batch_folders(self) -> None:
+        """Take away, once, what earlier runs have left of BATCH files, whether this one writes any or not."""
+        if not self._has_cleared:
+            self._has_cleared = True
+            with contextlib.suppress(OSError):  # no reason not to read
+                batches.clear(batches.roots(self.config), batches.tag_of(self.config))
 
     def elapsed(self) -> float:
         """Return the seconds since the process began."""
@@ -225,18 +240,19 @@ class BrazeTap(BrazePlugin, Tap):
 
     def _check_batches(self, stream: Stream) -> None:
         """Refuse BATCH files that cannot be written, or that a loader would take away again."""
-        if not (batches := stream.get_batch_config(self.config)):
+        if not (config := stream.get_batch_config(self.config)):
             return
+        setting = "batch_config" if self.config.get("batch_config") else "batch_files"
         if stream.emit_activate_version_messages and stream.replication_method == "FULL_TABLE":
             msg = (
-                f"batch_config: got one for {stream.name}, FULL_TABLE, together with emit_activate_version_messages, "
+                f"{setting}: got one for {stream.name}, FULL_TABLE, together with emit_activate_version_messages, "
                 "on which loaders take every row of BATCH files away; takes one of the two"
             )
             raise ConfigurationError(msg)
         try:
-            batches.storage.get_url(stream.name)
+            config.storage.get_url(stream.name)
         except (ImportError, OSError, TypeError, ValueError) as error:
-            msg = f"batch_config: got {batches.storage.root!r} as storage.root, which cannot be used: {error}"
+            msg = f"batch_config: got {config.storage.root!r} as storage.root, which cannot be used: {error}"
             raise ConfigurationError(msg) from None
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import gzip
 import hashlib
 import json
 import subprocess
 from collections import Counter
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +15,9 @@ from braze_simulator import Entry, Simulator, number, seeded, spell
 from support.commands import Run, bookmark_of
 from support.paths import BIN, ROOT
 from support.runs import assert_exact, config_for, fixed, row_of, rows_of, run_here, state_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = "tap-braze-sms"
 STREAM = "invalid_phone_numbers"
@@ -619,7 +621,7 @@ def test_a_stream_that_is_not_in_the_catalog_is_not_read_and_that_is_told(comman
     assert simulator.requests == []
 
 
-# Stream maps, flattening, batches
+# Stream maps, flattening
 
 
 def mapped(command, config: dict, **maps: object) -> Run:
@@ -674,98 +676,6 @@ def test_flattening_changes_nothing_in_flat_records(command, config, since, dept
     run = command(NAME, config=config | {"flattening_enabled": True, "flattening_max_depth": depth})
     assert run.code == 0, run.log
     assert_exact(run, since)
-
-
-@pytest.mark.parametrize("maps", [{}, {"stream_maps": {STREAM: {"phone": "md5(phone)"}}}], ids=["", "mapped"])
-def test_batch_files_hold_all_records(command, config, since, tmp_path, maps):
-    encoding = {"format": "jsonl", "compression": "gzip"}
-    storage = {"root": str(tmp_path / "batches"), "prefix": "sms-"}
-    (tmp_path / "batches").mkdir()
-    batches = {"batch_config": {"encoding": encoding, "storage": storage, "batch_size": 100}}
-    run = command(NAME, config=config | batches | maps)
-    assert run.code == 0, run.log
-    assert run.of("RECORD") == []
-    messages = run.of("BATCH")
-    assert len(messages) == -(-len(since) // 100)
-    assert all(message["encoding"] == encoding for message in messages)
-    files = [Path(url.removeprefix("file://")) for message in messages for url in message["manifest"]]
-    rows = rows_of([json.loads(line) for file in files for line in gzip.decompress(file.read_bytes()).splitlines()])
-    wanted = [row_of(entry) for entry in since]
-    if maps:
-        wanted = [(row[0], hashlib.md5(row[1].encode(), usedforsecurity=False).hexdigest(), row[2]) for row in wanted]
-    assert sorted(rows) == sorted(wanted)
-    assert run.bookmark == "2026-03-02T00:00:00.000000+00:00"
-    # A STATE after each batch is true of it.
-    counts, emitted = Counter(), 0
-    for message in run.messages:
-        if message["type"] == "BATCH":
-            emitted += len(
-                gzip.decompress(Path(message["manifest"][0].removeprefix("file://")).read_bytes()).splitlines()
-            )
-        elif mark := bookmark_of(message.get("value")):
-            counts[mark] = emitted
-            assert sum(row[0] < mark for row in wanted) <= emitted
-    assert len(counts) >= len(messages)
-
-
-@pytest.mark.parametrize("compression", [{"compression": "none"}, {}, {"compression": "gzip"}], ids=str)
-def test_batch_files_are_what_their_message_says(command, config, since, tmp_path, compression):
-    encoding = {"format": "jsonl", **compression}
-    batches = {"encoding": encoding, "storage": {"root": str(tmp_path / "batches")}, "batch_size": 100}
-    run = command(NAME, config=config | {"batch_config": batches})
-    assert run.code == 0, run.log
-    messages = run.of("BATCH")
-    assert [message["encoding"] for message in messages] == [encoding] * -(-len(since) // 100)
-    rows = []
-    for message in messages:
-        (file,) = (Path(url.removeprefix("file://")) for url in message["manifest"])
-        is_compressed = compression == {"compression": "gzip"}
-        assert (file.suffix == ".gz") is is_compressed
-        content = gzip.decompress(file.read_bytes()) if is_compressed else file.read_bytes()
-        rows += rows_of([json.loads(line) for line in content.splitlines()])
-    assert sorted(rows) == sorted(map(row_of, since))
-
-
-def batches_into(folder: Path) -> dict:
-    return {"batch_config": {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": {"root": str(folder)}}}
-
-
-@pytest.mark.parametrize("asked", [[], ["+15555550100"]], ids=["list", "lookups"])
-def test_batch_files_are_refused_where_a_version_is_activated(command, simulator, config, catalog, tmp_path, asked):
-    del config["end_date"]
-    config |= {"emit_activate_version_messages": True, "phone_numbers": asked} | batches_into(tmp_path / "batches")
-    stream = "phone_number_status" if asked else STREAM
-    if not asked:
-        entry_of(catalog)["replication_method"] = "FULL_TABLE"
-    run = command(NAME, config=config, **({} if asked else {"catalog": catalog}))
-    assert (run.code, run.out) == (78, b"")
-    (error,) = run.errors
-    assert error.startswith(f"batch_config: got one for {stream}, FULL_TABLE, together with emit_activate_version_")
-    assert error.endswith("takes one of the two")
-    assert simulator.requests == []
-    assert not (tmp_path / "batches").exists()
-
-
-def test_batch_files_are_written_where_no_version_is_activated(command, config, tmp_path):
-    del config["end_date"]
-    run = command(NAME, config=config | {"emit_activate_version_messages": True} | batches_into(tmp_path / "batches"))
-    assert run.code == 0, run.log
-    assert run.of("BATCH")
-    assert run.of("ACTIVATE_VERSION") == []
-
-
-def test_batch_files_do_not_mix_two_streams_of_one(command, simulator, config, tmp_path):
-    storage = {"root": str(tmp_path / "batches")}
-    batches = {"encoding": {"format": "jsonl", "compression": "gzip"}, "storage": storage}
-    maps = {"copy": {"__source__": STREAM}, "deactivated": {"__source__": STREAM}}
-    run = command(NAME, config=config | {"batch_config": batches, "stream_maps": maps})
-    assert run.code == 78
-    (error,) = run.errors
-    assert error.startswith(f"stream {STREAM} is mapped to 3 streams, which BATCH files cannot hold apart: take")
-    assert "Traceback" not in run.log
-    assert {message["type"] for message in run.messages} <= {"SCHEMA", "STATE"}
-    assert run.bookmark is None
-    assert simulator.requests == []
 
 
 # The log

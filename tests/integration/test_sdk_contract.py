@@ -86,6 +86,7 @@ PRIVATE = {
     (PluginBase, "_handle_termination"): "(self, signum, frame)",
     (Sink, "_validate_and_parse"): "(self, record)",
     (Stream, "_sync_records"): "(self, context=None, *, write_messages=True)",
+    (Stream, "_sync_batches"): "(self, batch_config, context=None)",
     (Stream, "_write_activate_version_message"): "(self, full_table_version)",
     (Stream, "_increment_stream_state"): "(self, latest_record, *, context=None)",
     (BaseSingerReader, "_process_schema_message"): "(self, message_dict)",
@@ -96,6 +97,7 @@ PRIVATE = {
 USED = {
     (PluginBase, "_env_var_prefix"): None,
     (Stream, "_generate_record_messages"): "(self, record)",
+    (Stream, "_write_batch_message"): "(self, encoding, manifest)",
     (Stream, "_check_max_record_limit"): "(self, current_record_index)",
     (Target, "_write_state_message"): "(self, state)",
     (StateWriter, "write_state"): "(self, state)",

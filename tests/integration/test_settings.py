@@ -133,13 +133,13 @@ WRONG: list[tuple[dict, str]] = [
         "batch_config: got 'xml' at position encoding.format, takes one of jsonl, parquet",
     ),
     (
-        {"batch_config": {"encoding": {"format": "jsonl"}}},
-        "batch_config: got none of storage.root, takes encoding (format, compression) and storage (root)",
+        {"batch_config": {"encoding": {"compression": "zip"}, "storage": {"root": "."}}},
+        "batch_config: got 'zip' at position encoding.compression, takes one of ",
     ),
-    (
-        {"batch_config": {"encoding": {}, "storage": {"root": "."}}},
-        "batch_config: got none of encoding.format, takes encoding (format, compression) and storage (root)",
-    ),
+    ({"batch_config": {"storage": {"root": 5}}}, "batch_config: got 5 at position storage.root, takes a string"),
+    ({"batch_config": {"encoding": "gzip"}}, "batch_config: got 'gzip' at position encoding, takes an object"),
+    ({"batch_config": "output"}, "batch_config: got 'output', takes an object"),
+    ({"batch_files": "some"}, "batch_files: got 'some', takes true or false"),
     (
         {"batch_config": {"encoding": {"format": "jsonl"}, "storage": {"root": "."}, "batch_size": 0}},
         "batch_config: got 0 at position batch_size, takes a whole number from 1 up",

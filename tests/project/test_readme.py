@@ -164,7 +164,7 @@ def test_the_stream_map_hashes_numbers_before_they_leave_the_tap(command, simula
     assert schemas["invalid_phone_numbers"]["key_properties"] == ["phone_hash", "invalid_detected_at"]
     assert schemas["phone_number_status"]["key_properties"] == ["phone_hash"]
     assert not any("phone" in message["schema"]["properties"] for message in schemas.values())
-    files = b"".join(gzip.decompress(path.read_bytes()) for path in tmp_path.glob("batches/*"))
+    files = b"".join(gzip.decompress(path.read_bytes()) for path in tmp_path.glob("batches/*/*.gz"))
     records = [json.loads(line) for line in files.splitlines()] if batched else run.records
     assert len(run.of("BATCH")) == 2 * batched
     listed, found = ([r for r in records if ("checked_at" in r) == looked_up] for looked_up in (False, True))
