@@ -219,6 +219,8 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
     for name, other in (("instance", "api_url"), ("api_url", "instance")):
         if config.get(name) == "" and config.get(other):
             del config[name]
+    if isinstance(batches := config.get("batch_config"), dict):
+        config["batch_config"] = _nest(batches)
     for name in config.keys() & schema["properties"].keys():
         config[name] = _coerce_number(config[name], schema["properties"][name].get("type", ()))
     problems = itertools.chain(
@@ -237,6 +239,16 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
         except UnusableInputError as error:
             return [str(error)]
     return [f"{name}: {problem}" for name, problem in wrong.items()]
+
+
+def _nest(given: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return an object of objects, for which Meltano writes names with points into one variable, also those not set."""
+    nested = {name: value for name, value in given.items() if "." not in name}
+    for name, value in given.items():
+        part, point, inner = name.partition(".")
+        if point and value is not None and value != "" and isinstance(nested.setdefault(part, {}), dict):
+            nested[part] = {inner: value} | nested[part]
+    return nested
 
 
 def _drop_null_schemas(schema: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -12,7 +12,7 @@ import pytest
 from braze_simulator import Entry, seeded, spell
 from support.runs import KEY, config_for, run_here
 from tap_braze_sms.braze.instances import INSTANCES, url_of
-from tap_braze_sms.settings import parse_env_value
+from tap_braze_sms.settings import TAP, apply_defaults_and_validate, parse_env_value
 from tap_braze_sms.tap import TapBrazeSMS
 
 SECRET = "5ecret-key-of-the-workspace"
@@ -601,3 +601,17 @@ def test_a_mistyped_boolean_in_the_environment_is_not_taken_for_false(command, s
     given = {"TARGET_BRAZE_SMS_DRY_RUN": text}
     run = command("target-braze-sms", "--config=ENV", config=config, env=given, stdin=b"")
     assert_one_line(run, simulator, f"dry_run: got {text!r}, takes true or false")
+
+
+@pytest.mark.parametrize(
+    "given, meant",
+    [
+        ({"encoding.compression": None, "storage.root": ""}, {}),
+        ({"storage.root": "/data", "batch_size": 9}, {"storage": {"root": "/data"}, "batch_size": 9}),
+        ({"storage": {"prefix": "a"}, "storage.params": {"b": 1}}, {"storage": {"prefix": "a", "params": {"b": 1}}}),
+    ],
+)
+def test_names_with_points_are_how_meltano_writes_an_object_into_one_variable(given, meant):
+    config = {"api_key": "key", "instance": "US-01", "start_date": "2026-01-01", "batch_config": given}
+    assert apply_defaults_and_validate(config, TAP.to_dict()) == []
+    assert config["batch_config"] == meant
