@@ -287,12 +287,7 @@ def meltano_run(job: Job, _programs: Path) -> list[str]:
 
 def of_batches(job: Job) -> dict[str, str]:
     """Return the settings by which the tap writes BATCH files."""
-    batches = job.folder / "batches"
-    return {
-        "TAP_BRAZE_SMS_BATCH_CONFIG_ENCODING_FORMAT": "jsonl",
-        "TAP_BRAZE_SMS_BATCH_CONFIG_ENCODING_COMPRESSION": "none",
-        "TAP_BRAZE_SMS_BATCH_CONFIG_STORAGE_ROOT": batches.as_uri(),
-    }
+    return {"TAP_BRAZE_SMS_BATCH_CONFIG_STORAGE_ROOT": (job.folder / "batches").as_uri()}
 
 
 def of_nothing(job: Job) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Postgres:
     @property
     def settings(self) -> dict[str, str]:
         """Return what Meltano's loader is told."""
-        return {"TARGET_POSTGRES_SQLALCHEMY_URL": self.address.replace("postgresql://", "postgresql+psycopg://")}
+        return {"TARGET_POSTGRES_SQLALCHEMY_URL": postgres.Warehouse(self.address).loader_url}
 
     @property
     def for_dlt(self) -> str:

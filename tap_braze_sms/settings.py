@@ -15,6 +15,7 @@ from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_braze_sms.braze import phone_numbers
 from tap_braze_sms.braze.instances import INSTANCES, check_connection
+from tap_braze_sms.braze.list_reader import BOUNDS
 from tap_braze_sms.braze.spellings import WAYS
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableInputError
@@ -60,11 +61,16 @@ class _Setting(t.NamedTuple):
 _TEXT, _NON_EMPTY, _FLAG = th.StringType(), th.StringType(min_length=1), th.BooleanType()
 _INSTANCE = th.StringType(allowed_values=list(INSTANCES))
 _SPELLING = th.StringType(allowed_values=list(WAYS))
-_SHARE, _SECONDS = (th.NumberType(exclusive_minimum=0, maximum=most) for most in (1, 86_400))
 
 
 def _whole(least: int, most: int) -> th.IntegerType:
     return th.IntegerType(minimum=least, maximum=most)
+
+
+def _bounded(name: str) -> th.IntegerType | th.NumberType:
+    """Return what a setting takes that a reading has as well."""
+    least, most = BOUNDS[name]
+    return _whole(least, most) if least else th.NumberType(exclusive_minimum=0, maximum=most)
 
 
 def _key(permission: str) -> _Setting:
@@ -100,11 +106,13 @@ _CONNECTION: dict[str, _Setting] = {
         _INSTANCE, None, "Braze instance whose REST endpoint to call. Exactly one of this and api_url"
     ),
     "api_url": _Setting(_TEXT, None, "Any other REST endpoint of Braze. https, except for localhost"),
-    "rate_limit_share": _Setting(_SHARE, 0.5, "The part of the workspace's hourly rate limit that this plugin may use"),
-    "request_timeout": _Setting(
-        _SECONDS, 60, "Seconds without a sign of life from Braze after which a request is given up"
+    "rate_limit_share": _Setting(
+        _bounded("rate_limit_share"), 0.5, "The part of the workspace's hourly rate limit that this plugin may use"
     ),
-    "max_attempts": _Setting(_whole(1, 20), 8, "Tries of one request before the run fails, 1 to 20"),
+    "request_timeout": _Setting(
+        _bounded("request_timeout"), 60, "Seconds without a sign of life from Braze after which a request is given up"
+    ),
+    "max_attempts": _Setting(_bounded("max_attempts"), 8, "Tries of one request before the run fails, 1 to 20"),
     "user_agent": _Setting(
         _TEXT, None, "User-Agent header of every request. Default names this plugin and its version"
     ),
@@ -129,8 +137,8 @@ TAP = _declare(
             "Leave out and count records that cannot be used (no phone as text, no readable time), instead of stopping"
         ),
     ),
-    window_days=_Setting(_whole(1, 366), 60, "Widest date window of one request, 1 to 366"),
-    page_size=_Setting(_whole(2, 500), 500, "Records of an ordinary request, 2 to 500"),
+    window_days=_Setting(_bounded("window_days"), 60, "Widest date window of one request, 1 to 366"),
+    page_size=_Setting(_bounded("page_size"), 500, "Records of an ordinary request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.
     lookback_minutes=_Setting(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
     reread_days=_Setting(
@@ -143,7 +151,7 @@ TAP = _declare(
         default=False,
         description="Tell what was read and what proves it: a record for each window, in the stream read_windows",
     ),
-    max_parallel_requests=_Setting(_whole(1, 64), 8, "Requests in flight at once, 1 to 64"),
+    max_parallel_requests=_Setting(_bounded("max_parallel_requests"), 8, "Requests in flight at once, 1 to 64"),
     batch_files=_Setting(
         _FLAG,
         None,

@@ -34,7 +34,7 @@ if t.TYPE_CHECKING:
     from tap_braze_sms.reading.time_order import TimeOrder
 
 #: What a reading takes, from least to most, both included but for 0: as the tap's settings of the same names.
-BOUNDS: dict[str, tuple[float, float]] = {
+BOUNDS: dict[str, tuple[int, int]] = {
     "rate_limit_share": (0, 1),
     "request_timeout": (0, 86_400),
     "max_attempts": (1, 20),
