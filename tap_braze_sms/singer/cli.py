@@ -119,8 +119,11 @@ def read_object(option: str, path: str) -> dict[str, t.Any]:
         problem = error.strerror
     except UnicodeError:
         problem = "it is not JSON in UTF-8, nor in another encoding of Unicode"
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         problem = f"it is not JSON: {error}"
+    except RecursionError:
+        # Each Python has words of its own for this.
+        problem = "it is nested too deeply"
     else:
         if isinstance(content, dict):
             return content
