@@ -7,8 +7,9 @@ UV := $(VENV)/uv/bin/uv
 PIN := requirements/constraints.txt
 # Apart from the rest: dbt with the plugins of four warehouses, for tests and `make sql`.
 TRANSFORM := transform/.venv
-# And Meltano with its S3 backend, and a bucket, for tests.
+# Meltano with its S3 backend and a bucket, and Snowflake's loader (it wants another SDK) with a stand-in, for tests.
 BUCKET := $(VENV)/bucket
+SNOWFLAKE := $(VENV)/snowflake
 
 # The Python .venv is made with: the first of these that the project supports. `make PYTHON=…` chooses another.
 PYTHON ?= $(or $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11 python3.10,\
@@ -28,7 +29,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Installing into one place twice at once, under make -j, would break it.
 .NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help demo warehouse marts sql test test-all test-examples test-dagster test-dlt test-transform test-bucket check generate coverage mutants newest simulator simulate bench dist lock clean
+.PHONY: help demo warehouse marts sql test test-all test-examples test-dagster test-dlt test-transform test-bucket test-snowflake check generate coverage mutants newest simulator simulate bench dist lock clean
 
 help: ## List the targets
 	@echo "make TARGET [ARGS='…'], where TARGET is one of"
@@ -51,7 +52,7 @@ test: check $(VENV)/test.stamp ## The checks, then the tests (ARGS go to pytest)
 
 test-all: test test-examples ## Everything CI runs: the same, and the tests of the examples
 
-test-examples: test-dagster test-dlt test-transform test-bucket ## The examples, dbt and the bucket: what needs environments of its own
+test-examples: test-dagster test-dlt test-transform test-bucket test-snowflake ## The examples, dbt, a bucket and Snowflake: what needs environments of its own
 
 test-dagster: $(VENV)/dev.stamp ## Of these, the Dagster example, on simulated workspaces
 	@$(MAKE) -C examples/dagster test
@@ -64,6 +65,9 @@ test-transform: $(VENV)/test.stamp $(VENV)/marts.stamp $(TRANSFORM)/stamp ## And
 
 test-bucket: $(VENV)/test.stamp $(BUCKET)/stamp ## And the recipe for GitHub Actions, its state in a bucket of a stand-in for S3
 	@BUCKET=$(CURDIR)/$(BUCKET) $(PYTHON_IN_VENV) -m pytest -n auto tests/project/test_bucket.py $(ARGS)
+
+test-snowflake: $(VENV)/dev.stamp $(SNOWFLAKE)/stamp ## And Snowflake's loader, on a stand-in for Snowflake
+	@SNOWFLAKE=$(CURDIR)/$(SNOWFLAKE)/bin/python $(PYTHON_IN_VENV) -m pytest -n auto --dist worksteal tests/project/test_snowflake.py $(ARGS)
 
 generate: $(VENV)/dev.stamp ## Write plugins/, hub/ and the tables of settings from the plugins' code
 	@$(PYTHON_IN_VENV) tools/generate.py
@@ -172,6 +176,12 @@ $(BUCKET)/stamp: requirements/bucket.txt | $(UV)
 	@echo "Installing Meltano with its S3 backend, and a stand-in for S3, into $(BUCKET)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON_IN_VENV) $(BUCKET)
 	@$(UV) pip install --quiet --compile-bytecode --python $(BUCKET)/bin/python --only-binary :all: --requirement $<
+	@touch $@
+
+$(SNOWFLAKE)/stamp: requirements/snowflake.txt | $(UV)
+	@echo "Installing Snowflake's loader and a stand-in for Snowflake into $(SNOWFLAKE)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON_IN_VENV) $(SNOWFLAKE)
+	@$(UV) pip install --quiet --compile-bytecode --python $(SNOWFLAKE)/bin/python --only-binary :all: --requirement $<
 	@touch $@
 
 $(VENV)/test.stamp: $(VENV)/dev.stamp $(VENV)/demo.stamp
