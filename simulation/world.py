@@ -101,6 +101,8 @@ class World:
         self._note = note
         self._random = random.Random(f"world {scenario.seed}")
         self._list: list[Entry] = []
+        #: The rows of a range of times, until the list changes: most lists are asked much more often than they change.
+        self._ranges: dict[tuple[str, str], list[Row]] = {}
         self._numbers: set[int] = set()
         self._newest = 0
         self._instants = self._draw_instants()
@@ -134,6 +136,7 @@ class World:
         shown = instant - instant % UNITS["second"] if scenario.shows_seconds else instant
         moment = timestamps.format_utc(START + dt.timedelta(microseconds=shown))
         self._newest = max(self._newest, instant)
+        self._ranges.clear()
         for _ in range(2 if rng.random() < scenario.repeats else 1):
             row: Row = (moment, rng.choice(["+", ""]) + digits, rng.choice(["provider_error", None]))
             self.ever.setdefault(identify(row), row)
@@ -167,6 +170,7 @@ class World:
     def remove(self) -> str:
         """Take a number off the list, at all of its positions."""
         if self._list:
+            self._ranges.clear()
             gone = identify(self._random.choice(self._list).row)
             self._list = [entry for entry in self._list if identify(entry.row) != gone]
             self.throughout.discard(gone)
@@ -174,6 +178,7 @@ class World:
 
     def shuffle(self) -> str:
         """Let the entries change places that the order does not tell apart."""
+        self._ranges.clear()
         self._list = sorted((Entry(e.key, self._random.random(), e.row) for e in self._list), key=_place)
         return "shuffle"
 
@@ -261,7 +266,10 @@ class World:
             return Reply(400, headers)
         until = timestamps.midnight(end + dt.timedelta(days=scenario.end_included))
         since = timestamps.midnight(first)
-        within = [entry.row for entry in self._list if since <= entry.row[0] < until]
+        within = self._ranges.get((since, until))
+        if within is None:
+            within = [entry.row for entry in self._list if since <= entry.row[0] < until]
+            self._ranges[since, until] = within
         most = math.inf
         if scenario.cap is not None:
             most = max(2, round(scenario.cap * (1 - scenario.spread * self._random.random())))

@@ -54,6 +54,8 @@ class ListEnd:
         self._attempts = 0
         #: How many of the last records the next request begins before.
         self._back = 0
+        #: It begins before many of them, only to show how many an answer holds.
+        self._asks_for_more = False
 
     def next_request(self, in_flight: Iterable[PageRequest]) -> PageRequest | None:
         """Return the request that shows whether anything stands behind the last record; None: it is known, or asked.
@@ -66,7 +68,6 @@ class ListEnd:
         if any(asked.offset < self._reached < asked.offset + asked.expected for asked in in_flight):
             return None  # it will show more
         self._is_pending = True
-        self._attempts += 1
         # Few enough for an answer that holds them and no more to prove that there are no more.
         self._back = self._back or max(1, min(OVERLAP, self._answer_size.surely - 1))
         if self._asks_for_more:
@@ -93,8 +94,9 @@ class ListEnd:
         """
         if request.is_for_end:
             self._is_pending = False
-            if self._attempts > MOST_ATTEMPTS:
-                raise NeverAtRestError(self._window)
+            self._attempts += 1
+        if self._attempts > MOST_ATTEMPTS:
+            raise NeverAtRestError(self._window)
         if not page.count:
             self._back *= 2
             return self._ended(page) if page.offset == 0 else page
@@ -118,14 +120,10 @@ class ListEnd:
         if reaches or request.is_for_end:
             # One as short as can be has most chance to.
             self._back = int(request.is_for_end)
-
-    @property
-    def _asks_for_more(self) -> bool:
-        """Whether this attempt is only to show how many records an answer holds.
-
-        Of a list that grows all the while none is shorter than others if all are short: then every fifth is longer.
-        """
-        return self._attempts > SHORT_ATTEMPTS and self._attempts % 5 == 1
+        # Of a list that grows all the while none is shorter than others if all are short: then every fifth is longer,
+        # which shows that an answer holds more.
+        if request.is_for_end:
+            self._asks_for_more = self._attempts >= SHORT_ATTEMPTS and self._attempts % 5 == 0
 
     @property
     def _reached(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tap_braze_sms.reading import timestamps
 
@@ -57,6 +57,14 @@ class TimeOrder:
     precision: int = MICROSECOND
     #: Most seconds by which a record was newer than one before it.
     disorder: float = 0.0
+    #: Seconds from the ends of a page within which it proves nothing; 0 where times that are cut are in order.
+    margin: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Derive the margin, once: it is asked for more often than anything else."""
+        margin = max(LEAST_MARGIN, MARGIN * self.disorder)
+        # The way to set what is frozen.
+        object.__setattr__(self, "margin", 0.0 if PRECISIONS[self.precision] <= margin * MARGIN else margin)
 
     @classmethod
     def of(cls, times: list[str]) -> TimeOrder:
@@ -85,12 +93,6 @@ class TimeOrder:
             return self
         disorder = _disorder_across(pages)
         return self if disorder <= MARGIN * max(LEAST_MARGIN, self.disorder) else TimeOrder(0, disorder)
-
-    @property
-    def margin(self) -> float:
-        """Seconds from the ends of a page within which it proves nothing; 0 where times that are cut are in order."""
-        margin = max(LEAST_MARGIN, MARGIN * self.disorder)
-        return 0.0 if PRECISIONS[self.precision] <= margin * MARGIN else margin
 
     def key(self, time: str) -> str:
         """Return a time as far as the list is sorted by it."""

@@ -207,7 +207,9 @@ class WindowReader:
                 self._end.reopen()
 
     def _reaches_since(self) -> bool:
-        return any(page.count and self._leaves_nothing_wanted(page) for page in self._pages)
+        # Nearly always the oldest of all says that none does.
+        pages = [page for page in self._pages if page.count and page.oldest <= self.window.since]
+        return any(map(self._leaves_nothing_wanted, pages))
 
     def _wanted(self, page: Page) -> int:
         """Return how many records of a page are wanted; all, unless it shows that none behind it is."""

@@ -47,6 +47,12 @@ def entries():
     return seeded(650, days=28, until=UNTIL)
 
 
+@pytest.fixture(autouse=True)
+def _temporary_files(tmp_path, monkeypatch):
+    """Every run looks through the folder for these, which then has nothing of another test's."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
 @pytest.fixture
 def folder(tmp_path):
     return tmp_path / "batches"
@@ -200,14 +206,9 @@ def test_a_format_of_the_sdks_own_encoders_gets_the_folder_and_mapped_records(co
 # How it is asked for
 
 
-def environment(tmp_path, **variables):
-    """Return an environment whose folder for temporary files is the test's own."""
-    return os.environ | {"TMPDIR": str(tmp_path)} | variables
-
-
 def test_one_setting_is_enough(command, simulator, config, tmp_path):
     del config["batch_config"]
-    run = command(NAME, config=config | {"batch_files": True}, env=environment(tmp_path))
+    run = command(NAME, config=config | {"batch_files": True})
     assert run.code == 0, run.log
     (path,) = paths_of(run)
     assert path.parent.parent == tmp_path
@@ -493,7 +494,7 @@ def test_the_folder_for_temporary_files_is_looked_through_by_every_run(command, 
     dead.mkdir(mode=0o700)
     (dead / LOCK).touch(mode=0o600)
     (dead / f"{STREAM}-1.json").write_text('{"phone":"+15555550100"}\n')
-    assert command(NAME, config=config, env=environment(tmp_path)).code == 0
+    assert command(NAME, config=config).code == 0
     assert not dead.exists()
 
 
@@ -569,7 +570,7 @@ def test_a_command_takes_away_at_once_what_is_complete(command, config, folder):
 def test_the_command_needs_no_settings_for_the_folder_of_temporary_files(command, tmp_path):
     left = tmp_path / f"{FOLDER}left"
     left.mkdir()
-    process = command.start(NAME, "--clean-batch-files", env=environment(tmp_path))
+    process = command.start(NAME, "--clean-batch-files")
     assert process.stdout.read() == b"Took away the BATCH files of 1 run; 0 more under way\n"
     assert process.wait() == 0
     process.stdout.close()

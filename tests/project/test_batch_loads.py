@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import signal
 
 import pytest
 
 from braze_simulator import Simulator, seeded
-from support.meltano_project import Project
-from support.runs import KEY
+from support.meltano_project import variables
+from support.runs import KEY, detections
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -33,26 +32,10 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def project(tmp_path, braze, database, root, monkeypatch):
+def project(braze, database, root, meltano_project, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(root))
-    settings = {
-        "TAP_BRAZE_SMS_API_KEY": KEY,
-        "TAP_BRAZE_SMS_API_URL": braze.url,
-        "TAP_BRAZE_SMS_START_DATE": dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1),
-        "TAP_BRAZE_SMS_LOOKBACK_MINUTES": 0,
-        "TARGET_POSTGRES_SQLALCHEMY_URL": database.url,
-    }
-    made = Project(tmp_path / "project", settings)
-    yield made
-    made.end()
-
-
-def events(serving):
-    return sorted((entry.phone, entry.detected_at.replace(tzinfo=None)) for entry in serving.entries())
-
-
-def rows(database, where="true"):
-    return sorted(database.ask(f"SELECT phone, invalid_detected_at FROM braze.invalid_phone_numbers WHERE {where}"))  # noqa: S608
+    settings = {"TAP_BRAZE_SMS_LOOKBACK_MINUTES": 0, "TARGET_POSTGRES_SQLALCHEMY_URL": database.url}
+    return meltano_project(variables(braze, days=DAYS) | settings)
 
 
 def numbers_in(root):
@@ -66,7 +49,7 @@ def test_a_first_load_in_files_and_the_hourly_runs_by_messages_share_one_state(p
     setting = {"TAP_BRAZE_SMS_BATCH_FILES": "true"} if how == "batch_files" else {"TAP_BRAZE_SMS_BATCH_CONFIG": whole}
     project.env(**{name: f"'{value}'" for name, value in setting.items()})
     log = project("run", JOB)
-    assert rows(database) == events(braze)
+    assert database.rows() == detections(braze)
     assert "Read 2000 records" in log
     assert len(numbers_in(root)) == (1 if how == "batch_files" else 3)
     # As docs/warehouses.md says: loaders built on the SDK put no metadata beside rows of BATCH files.
@@ -74,7 +57,7 @@ def test_a_first_load_in_files_and_the_hourly_runs_by_messages_share_one_state(p
         "_sdc_extracted_at IS NULL AND _sdc_received_at IS NULL AND _sdc_batched_at IS NULL "
         "AND _sdc_sequence IS NULL AND _sdc_table_version IS NULL AND _sdc_deleted_at IS NULL"
     )
-    assert len(rows(database, empty)) == 2_000
+    assert len(database.rows(where=empty)) == 2_000
 
     assert "Took away the BATCH files of 1 run; 0 more under way" in project(*CLEAN)
     assert list(root.glob("tap-braze-sms*")) == []
@@ -83,8 +66,8 @@ def test_a_first_load_in_files_and_the_hourly_runs_by_messages_share_one_state(p
     braze.detect(40, minutes=4)
     log = project("run", JOB)
     assert "Read 40 records" in log
-    assert rows(database) == events(braze)
-    assert len(rows(database, "_sdc_extracted_at IS NOT NULL")) == 40
+    assert database.rows() == detections(braze)
+    assert len(database.rows(where="_sdc_extracted_at IS NOT NULL")) == 40
     assert numbers_in(root) == []
 
 
@@ -128,7 +111,7 @@ def test_after_kill_9_of_tap_loader_and_meltano_the_next_run_completes_the_table
     braze.behaviour.fault_rate = 0.0
     project.env(TAP_BRAZE_SMS_BATCH_FILES="false")
     project("run", "--force", JOB)
-    assert rows(database) == events(braze)
+    assert database.rows() == detections(braze)
     assert list(root.glob("*tap-braze-sms*")) == []
     assert numbers_in(root) == []
 
@@ -141,7 +124,7 @@ def test_after_kill_9_a_run_by_files_completes_the_table_and_its_own_go_with_the
     assert dead
     braze.behaviour.fault_rate = 0.0
     project("run", "--force", JOB)
-    assert rows(database) == events(braze)
+    assert database.rows() == detections(braze)
     assert dead.isdisjoint(root.glob("tap-braze-sms*"))
     project.env(TAP_BRAZE_SMS_BATCH_FILES="false")
     project("run", "--force", JOB)

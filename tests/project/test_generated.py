@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from braze_simulator import Simulator, digits, seeded
-from support.meltano_project import Project, executable
+from support.meltano_project import executable
 from support.paths import ROOT
 
 KEY = "simulator-key"
@@ -98,7 +98,7 @@ def braze():
 
 
 @pytest.fixture
-def bare_project(tmp_path, braze):
+def bare_project(braze, meltano_project):
     """A project without a plugin."""
     settings = {
         f"{prefix}_{name}": value
@@ -108,7 +108,7 @@ def bare_project(tmp_path, braze):
     }
     start = dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1)
     settings |= {"TAP_BRAZE_SMS_START_DATE": start, "TARGET_BRAZE_SMS_ALLOW_WHOLE_LIST": "true"}
-    made = Project(tmp_path / "project", settings)
+    made = meltano_project(settings)
     shutil.rmtree(made.folder / "plugins")
     content = {key: PROJECT[key] for key in PROJECT.keys() - {"jobs", "plugins", "schedules"}}
     (made.folder / "meltano.yml").write_text(yaml.safe_dump(content))
@@ -120,8 +120,7 @@ def bare_project(tmp_path, braze):
         commands = plugins / name / "venv" / "bin"
         commands.mkdir(parents=True)
         (commands / name).symlink_to(executable(path.parent.name, name))
-    yield made
-    made.end()
+    return made
 
 
 @pytest.mark.timeout(240)
@@ -141,18 +140,15 @@ def test_meltano_adds_and_runs_the_plugins_by_their_definitions(bare_project, br
 
 
 @pytest.mark.timeout(240)
-def test_settings_are_listed_set_and_inherited_as_those_of_any_plugin(tmp_path):
-    project = Project(tmp_path / "project", {"TAP_BRAZE_SMS_START_DATE": "2026-01-01"})
+def test_settings_are_listed_set_and_inherited_as_those_of_any_plugin(meltano_project):
+    project = meltano_project({"TAP_BRAZE_SMS_START_DATE": "2026-01-01"})
     before = {path: path.read_bytes() for path in (project.folder / "plugins").rglob("*.lock")}
-    try:
-        told = project("config", "set", "tap-braze-sms", "api_key", "a-key")
-        assert "a-key" not in told
-        project("config", "set", "tap-braze-sms", "page_size", "400")
-        project("config", "set", "tap-braze-sms--full", "window_days", "7")
-        listed = project("config", "list", "--all", "tap-braze-sms--full")
-        printed = project("config", "print", "tap-braze-sms--full")
-    finally:
-        project.end()
+    told = project("config", "set", "tap-braze-sms", "api_key", "a-key")
+    assert "a-key" not in told
+    project("config", "set", "tap-braze-sms", "page_size", "400")
+    project("config", "set", "tap-braze-sms--full", "window_days", "7")
+    listed = project("config", "list", "--all", "tap-braze-sms--full")
+    printed = project("config", "print", "tap-braze-sms--full")
     # A secret goes where Git does not see it, anything else into the project.
     assert "TAP_BRAZE_SMS_API_KEY='a-key'" in (project.folder / ".env").read_text()
     plugins = yaml.safe_load((project.folder / "meltano.yml").read_text())["plugins"]["extractors"]

@@ -12,12 +12,12 @@ import pytest
 import yaml
 
 from braze_simulator import Simulator, digits, seeded
-from support.meltano_project import Project
+from support.meltano_project import variables
 from support.paths import ROOT
+from support.runs import KEY, detections
 
 pytestmark = pytest.mark.timeout(240)
 
-KEY = "simulator-key"
 DAYS = 60
 RUN = ("run", "tap-braze-sms", "target-postgres")
 STATE_ID = "dev:tap-braze-sms-to-target-postgres"
@@ -29,32 +29,11 @@ def braze():
         yield serving
 
 
-def connection(plugin, serving):
-    prefix = plugin.upper().replace("-", "_")
-    return {f"{prefix}_API_KEY": KEY, f"{prefix}_API_URL": serving.url}
-
-
 @pytest.fixture
-def project(tmp_path, braze, database):
+def project(tmp_path, braze, database, meltano_project):
     """A project whose state lies in a file, read without another start of Meltano."""
-    settings = {
-        **connection("tap-braze-sms", braze),
-        **connection("target-braze-sms", braze),
-        "TAP_BRAZE_SMS_START_DATE": dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=DAYS + 1),
-        "TARGET_POSTGRES_SQLALCHEMY_URL": database.url,
-        "MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}",
-    }
-    made = Project(tmp_path / "project", settings)
-    yield made
-    made.end()
-
-
-def events(serving):
-    return sorted((entry.phone, entry.detected_at.replace(tzinfo=None)) for entry in serving.entries())
-
-
-def rows(database, columns="phone, invalid_detected_at"):
-    return sorted(database.ask(f"SELECT {columns} FROM braze.invalid_phone_numbers"))  # noqa: S608
+    state = {"MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}"}
+    return meltano_project(variables(braze, days=DAYS) | {"TARGET_POSTGRES_SQLALCHEMY_URL": database.url} | state)
 
 
 def saved_bookmark(tmp_path, state_id=STATE_ID):
@@ -79,19 +58,19 @@ def test_a_schedule_loads_the_list_once_and_then_what_came(project, braze, tmp_p
     # Or, in the first hour of a day, the end of the day before is read again.
     project.env(TAP_BRAZE_SMS_LOOKBACK_MINUTES=0)
     project("schedule", "run", "hourly-braze-postgres")
-    assert rows(database) == events(braze)
+    assert database.rows() == detections(braze)
     bookmark = saved_bookmark(tmp_path)
 
     braze.detect(40, minutes=4)
     braze.requests.clear()
     log = project(*RUN)
-    assert rows(database) == events(braze)
+    assert database.rows() == detections(braze)
     assert len(braze.requests) <= 2
     assert "Read 40 records" in log
     assert saved_bookmark(tmp_path) >= bookmark
 
     log = project("run", "--full-refresh", *RUN[1:])
-    assert rows(database) == events(braze)
+    assert database.rows() == detections(braze)
     assert "Read 3040 records" in log
 
 
@@ -111,7 +90,7 @@ def test_runs_that_are_cut_short_fail_and_the_next_completes_the_table(project, 
     braze.behaviour.fault_rate = 0.0
     # Or Meltano takes the dead run for one under way, for five minutes.
     project("run", "--force", *RUN[1:])
-    assert rows(database) == events(braze)
+    assert database.rows() == detections(braze)
 
 
 def test_a_backfill_in_runs_of_a_few_seconds_completes_the_table_and_reads_little_twice(project, database):
@@ -129,7 +108,7 @@ def test_a_backfill_in_runs_of_a_few_seconds_completes_the_table_and_reads_littl
         while not logs or "max_run_minutes is over" in logs[-1]:
             logs.append(project(*RUN))
         assert len(logs) > 1
-        assert rows(database) == events(slow)
+        assert database.rows() == detections(slow)
     read = [int(re.search(r"Read (\d+) records? detected", log)[1]) for log in logs]
     assert sum(read) < 1.25 * 900
 
@@ -166,8 +145,8 @@ def test_two_workspaces_share_a_table(project, braze, database):
         ]
         file.write_text(yaml.safe_dump(content))
         project("run", "tap-braze-sms--eu", "target-postgres", "tap-braze-sms--us", "target-postgres")
-        expected = [("eu", *event) for event in events(braze)] + [("us", *event) for event in events(other)]
-        assert rows(database, "workspace, phone, invalid_detected_at") == expected
+        expected = [(name, *each) for name, listed in (("eu", braze), ("us", other)) for each in detections(listed)]
+        assert database.rows("workspace, phone, invalid_detected_at") == expected
 
 
 def test_numbers_are_hashed_as_the_security_page_says(project, braze, database):
@@ -188,7 +167,7 @@ def test_numbers_are_hashed_as_the_security_page_says(project, braze, database):
         ("reason",),
     ]
     hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
-    assert [value for (value,) in rows(database, "phone_hash")] == sorted(hashed)
+    assert [value for (value,) in database.rows("phone_hash")] == sorted(hashed)
 
 
 def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze, database):
@@ -212,7 +191,7 @@ def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze, d
     project("run", "tap-braze-sms--full", "target-postgres")
 
     hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
-    assert [value for (value,) in rows(database, "phone_hash")] == sorted(hashed)
+    assert [value for (value,) in database.rows("phone_hash")] == sorted(hashed)
 
 
 def test_verified_numbers_are_handed_back_and_no_others(project, braze):

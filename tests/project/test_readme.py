@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from braze_simulator import digits, generated
-from support.meltano_project import Project, executable
+from support.meltano_project import executable, variables
 from support.paths import DATA, ROOT
 from support.runs import KEY, config_for, row_of, rows_of
 from tap_braze_sms import settings
@@ -107,9 +107,9 @@ def test_variables_of_dbt_are_those_that_its_project_has():
     staging = (ROOT / "transform" / "models" / "staging" / "stg_braze__detections.sql").read_text()
     macros = (ROOT / "transform" / "macros" / "loaded.sql").read_text()
     assert told
-    for variables in told:
-        assert variables.keys() <= project.keys()
-        for entry in variables["workspaces"]:
+    for of_page in told:
+        assert of_page.keys() <= project.keys()
+        for entry in of_page["workspaces"]:
             assert all(f"entry.{key}" in staging + macros for key in entry)
             assert all(f"entry.full_run.{key}" in macros for key in entry.get("full_run", ()))
 
@@ -313,7 +313,7 @@ def test_without_a_runner_each_run_goes_on_from_the_state_of_the_last(shell, sim
 
 @pytest.mark.timeout(240)
 def test_a_backfill_beside_the_schedule_reads_its_range_and_leaves_the_schedules_state_alone(
-    tmp_path, shell, simulator, server, asked
+    tmp_path, meltano_project, shell, simulator, server, asked
 ):
     backfill = block("--state-id-suffix")
     simulator.add(generated(400, days=200, until=dt.datetime(2025, 6, 1, tzinfo=dt.timezone.utc)))
@@ -321,16 +321,13 @@ def test_a_backfill_beside_the_schedule_reads_its_range_and_leaves_the_schedules
         dt.datetime.fromisoformat(day).replace(tzinfo=dt.timezone.utc) for day in ("2025-01-01", "2025-04-01")
     )
     assert all(str(moment.date()) in backfill for moment in (first, end))
-    project = Project(
-        tmp_path / "project",
-        {
-            "TAP_BRAZE_SMS_API_KEY": KEY,
-            "TAP_BRAZE_SMS_API_URL": simulator.url,
-            "TAP_BRAZE_SMS_START_DATE": "2024-01-01",
+    project = meltano_project(
+        variables(simulator, days=900)
+        | {
             "TARGET_POSTGRES_SQLALCHEMY_URL": postgres(server, "")["sqlalchemy_url"],
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "backfilled",
             "MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}",
-        },
+        }
     )
     shell(backfill, project.folder)
     wanted = sorted(entry.detected_at for entry in simulator.entries() if first <= entry.detected_at < end)

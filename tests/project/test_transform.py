@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from braze_simulator import Entry, Simulator, seeded
-from support.meltano_project import Project, executable
+from support.meltano_project import executable, variables
 from support.paths import ROOT
 from support.runs import KEY, config_for
 
@@ -195,79 +195,69 @@ def found_again(entries, later):
         yield Entry(entry.phone, when, "deactivated", when.isoformat())
 
 
-def test_marts_follow_the_list_and_what_they_name_goes_back_to_braze(tmp_path, database):
+def test_marts_follow_the_list_and_what_they_name_goes_back_to_braze(tmp_path, database, meltano_project):
     executable("extractors", "tap-postgres")
+    where = {"DBT_POSTGRES_HOST": database.uri.rpartition("host=")[2], "DBT_POSTGRES_DBNAME": database.name}
     database.ask(f"ALTER DATABASE {database.name} SET timezone = '{ZONE}'")
     with Simulator(seeded(1200, days=DAYS), api_key=KEY) as braze:
         braze.add(
             found_again([entry for entry in braze.entries() if entry.detected_at.day % 9 == 0], dt.timedelta(days=3))
         )
-        project = Project(
-            tmp_path / "project",
-            {
-                "TAP_BRAZE_SMS_API_KEY": KEY,
-                "TAP_BRAZE_SMS_API_URL": braze.url,
-                "TAP_BRAZE_SMS_START_DATE": start(),
-                "TARGET_BRAZE_SMS_API_KEY": KEY,
-                "TARGET_BRAZE_SMS_API_URL": braze.url,
+        project = meltano_project(
+            variables(braze, days=DAYS)
+            | where
+            | {
                 "TARGET_POSTGRES_SQLALCHEMY_URL": database.url,
                 "TAP_POSTGRES_SQLALCHEMY_URL": database.tap_url,
-                "DBT_POSTGRES_HOST": database.uri.rpartition("host=")[2],
-                "DBT_POSTGRES_DBNAME": database.name,
-            },
+            }
         )
         (project.folder / "transform").symlink_to(TRANSFORM)
-        try:
-            project("run", "braze-to-marts")
-            compare(database.ask, of_entries(braze.entries()))
+        project("run", "braze-to-marts")
+        compare(database.ask, of_entries(braze.entries()))
 
-            # Nobody had verified anything, and there was no table of it. Now some have, one of them too early.
-            listed = braze.entries()
-            late, early = listed[10], listed[-10]
-            database.ask("CREATE TABLE braze.verified_numbers (phone text, verified_at timestamptz)")
-            for entry, hours in ((late, 1), (listed[20], 1), (early, -1)):
-                # In the spelling of a form, in another zone, and twice.
-                number = f"{spelled(entry.phone)[:2]} ({entry.phone[-10:-7]}) {entry.phone[-7:-4]}-{entry.phone[-4:]}"
-                when = (entry.detected_at + dt.timedelta(hours=hours)).astimezone(dt.timezone(dt.timedelta(hours=9)))
-                database.ask(f"INSERT INTO braze.verified_numbers VALUES ('{number}', '{when.isoformat()}')")  # noqa: S608
-                database.ask(f"INSERT INTO braze.verified_numbers VALUES ('{number}', '2020-01-01')")  # noqa: S608
-            gone = {(entry.phone, entry.detected_at): entry for entry in listed[100:160]}
-            braze.remove([phone for phone, _ in gone])
-            braze.detect(40, minutes=4)
-            began = dt.datetime.now(UTC).replace(tzinfo=None)
+        # Nobody had verified anything, and there was no table of it. Now some have, one of them too early.
+        listed = braze.entries()
+        late, early = listed[10], listed[-10]
+        database.ask("CREATE TABLE braze.verified_numbers (phone text, verified_at timestamptz)")
+        for entry, hours in ((late, 1), (listed[20], 1), (early, -1)):
+            # In the spelling of a form, in another zone, and twice.
+            number = f"{spelled(entry.phone)[:2]} ({entry.phone[-10:-7]}) {entry.phone[-7:-4]}-{entry.phone[-4:]}"
+            when = (entry.detected_at + dt.timedelta(hours=hours)).astimezone(dt.timezone(dt.timedelta(hours=9)))
+            database.ask(f"INSERT INTO braze.verified_numbers VALUES ('{number}', '{when.isoformat()}')")  # noqa: S608
+            database.ask(f"INSERT INTO braze.verified_numbers VALUES ('{number}', '2020-01-01')")  # noqa: S608
+        gone = {(entry.phone, entry.detected_at): entry for entry in listed[100:160]}
+        braze.remove([phone for phone, _ in gone])
+        braze.detect(40, minutes=4)
+        began = dt.datetime.now(UTC).replace(tzinfo=None)
 
-            project("run", "braze-to-postgres-full", "braze-to-marts")
+        project("run", "braze-to-postgres-full", "braze-to-marts")
 
-            left = [entry for entry in listed if entry not in braze.entries()]
-            (noticed,) = {
-                at for (at,) in database.ask("SELECT DISTINCT left_noticed_at FROM braze_marts.left_the_list")
-            }
-            # In UTC, whatever the session's zone.
-            assert began < noticed < dt.datetime.now(UTC).replace(tzinfo=None)
-            detections = of_entries(braze.entries()) + of_entries(
-                left, {(entry.phone, entry.detected_at): noticed for entry in left}
-            )
-            latest = {spelled(entry.phone): entry.detected_at for entry in reversed(braze.entries())}
-            verified = [
-                (spelled(entry.phone), (entry.detected_at + dt.timedelta(hours=hours)).replace(tzinfo=None))
-                for entry, hours in ((late, 1), (listed[20], 1), (early, -1))
-                if spelled(entry.phone) in latest
-            ]
-            compare(database.ask, detections, verified)
-            assert 0 < len(database.ask("SELECT * FROM braze_marts.to_hand_back")) < 3
+        left = [entry for entry in listed if entry not in braze.entries()]
+        (noticed,) = {at for (at,) in database.ask("SELECT DISTINCT left_noticed_at FROM braze_marts.left_the_list")}
+        # In UTC, whatever the session's zone.
+        assert began < noticed < dt.datetime.now(UTC).replace(tzinfo=None)
+        detections = of_entries(braze.entries()) + of_entries(
+            left, {(entry.phone, entry.detected_at): noticed for entry in left}
+        )
+        latest = {spelled(entry.phone): entry.detected_at for entry in reversed(braze.entries())}
+        verified = [
+            (spelled(entry.phone), (entry.detected_at + dt.timedelta(hours=hours)).replace(tzinfo=None))
+            for entry, hours in ((late, 1), (listed[20], 1), (early, -1))
+            if spelled(entry.phone) in latest
+        ]
+        compare(database.ask, detections, verified)
+        assert 0 < len(database.ask("SELECT * FROM braze_marts.to_hand_back")) < 3
 
-            # The last tasks of the jobs hand-back and deactivated-to-csv, without loading and building once more.
-            tasks = {job["name"]: job["tasks"] for job in yaml.safe_load((ROOT / "meltano.yml").read_text())["jobs"]}
-            last = [tasks[job][-1] for job in ("hand-back", "deactivated-to-csv")]
-            handed_back = {phone for (phone,) in database.ask("SELECT phone FROM braze_marts.to_hand_back")}
-            project("run", *(word for task in last for word in task.split()))
-            assert {spelled(phone) for post in braze.removal_posts for phone in post} == handed_back
-            (file,) = (project.folder / "output").glob("*to_reverify*.csv")
-            with file.open(newline="") as rows:
-                asked = {row["phone"] for row in csv.DictReader(rows)}
-            assert asked == {phone for (phone,) in database.ask("SELECT phone FROM braze_marts.to_reverify")}
-        finally:
-            project.end()
+        # The last tasks of the jobs hand-back and deactivated-to-csv, without loading and building once more.
+        tasks = {job["name"]: job["tasks"] for job in yaml.safe_load((ROOT / "meltano.yml").read_text())["jobs"]}
+        last = [tasks[job][-1] for job in ("hand-back", "deactivated-to-csv")]
+        handed_back = {phone for (phone,) in database.ask("SELECT phone FROM braze_marts.to_hand_back")}
+        project("run", *(word for task in last for word in task.split()))
+        assert {spelled(phone) for post in braze.removal_posts for phone in post} == handed_back
+        (file,) = (project.folder / "output").glob("*to_reverify*.csv")
+        with file.open(newline="") as rows:
+            asked = {row["phone"] for row in csv.DictReader(rows)}
+        assert asked == {phone for (phone,) in database.ask("SELECT phone FROM braze_marts.to_reverify")}
 
     # What the project says of its tables is what they have.
     named = database.ask(
@@ -281,8 +271,7 @@ def test_marts_follow_the_list_and_what_they_name_goes_back_to_braze(tmp_path, d
             map(repr, database.ask(f"SELECT * FROM braze_marts.{mart}"))  # noqa: S608
         ), mart
 
-    variables = {"DBT_POSTGRES_HOST": database.uri.rpartition("host=")[2], "DBT_POSTGRES_DBNAME": database.name}
-    dbt("source", "freshness", folder=tmp_path / "target", **variables)
+    dbt("source", "freshness", folder=tmp_path / "target", **where)
     (fresh,) = json.loads((tmp_path / "target" / "sources.json").read_text())["results"]
     assert (fresh["status"], fresh["max_loaded_at"][:10]) == ("pass", str(dt.datetime.now(UTC).date()))
 

@@ -20,11 +20,11 @@ import pytest
 from support.paths import BIN
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-#: Run the commands from a process that has imported the SDK already: a tenth of the time. `EXEC_COMMANDS=1` starts
-#: each as a shell would.
+#: Run the commands from a process that has imported what they import already: a tenth of the time. `EXEC_COMMANDS=1`
+#: starts each as a shell would.
 FORKS = hasattr(os, "fork") and not os.environ.get("EXEC_COMMANDS")
 
 #: Seconds after which whatever is waited for will not come.
@@ -82,7 +82,7 @@ class Command:
         self.number = 0
         self.started: list[Process] = []
 
-    def arguments(self, name: str, *options: str, **files: object) -> list[str]:
+    def arguments(self, name: str | Path, *options: str, **files: object) -> list[str]:
         arguments = [str(BIN / name)]
         for option, content in files.items():
             self.number += 1
@@ -93,7 +93,7 @@ class Command:
 
     def start(
         self,
-        name: str,
+        name: str | Path,
         *options: str,
         env: dict | None = None,
         stdin: bytes = b"",
@@ -103,7 +103,7 @@ class Command:
         """Start a command and let it run; its output is a pipe, its log a file.
 
         Args:
-            name: Of the command.
+            name: Of the command, or where it is.
             options: Further ones.
             env: Its environment; default: this process's.
             stdin: All of its input.
@@ -123,7 +123,9 @@ class Command:
         self.started.append(process)
         return process
 
-    def __call__(self, name: str, *options: str, env: dict | None = None, stdin: bytes = b"", **files: object) -> Run:
+    def __call__(
+        self, name: str | Path, *options: str, env: dict | None = None, stdin: bytes = b"", **files: object
+    ) -> Run:
         return self.start(name, *options, env=env, stdin=stdin, **files).finish()
 
     def text(self, name: str, *options: str, **files: object) -> subprocess.CompletedProcess:
@@ -216,14 +218,28 @@ def execute(
     return started.pid, poll
 
 
+@contextlib.contextmanager
+def launcher(*modules: str, python: str | Path = sys.executable) -> Iterator[Launch]:
+    """Start commands of a Python, which import these modules first of all."""
+    if FORKS:
+        with Forker(*modules, python=python) as forker:
+            yield forker.launch
+    else:
+        yield execute
+
+
 class Forker:
-    """A Python that has imported what the commands import, and forks itself to run them."""
+    """A Python that has imported what its commands import, and forks itself to run them."""
+
+    def __init__(self, *modules: str, python: str | Path) -> None:
+        self.modules = modules
+        self.python = python
 
     def __enter__(self) -> Forker:  # noqa: PYI034  (typing.Self is newer than Python 3.10)
         self.control, theirs = socket.socketpair()
         code = f"{inspect.getsource(_fork_commands)}\n_fork_commands()"
         with theirs:
-            arguments = [sys.executable, "-c", code, str(theirs.fileno())]
+            arguments = [str(self.python), "-c", code, str(theirs.fileno()), *self.modules]
             self.process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         return self
 
@@ -258,10 +274,7 @@ class Forker:
 
 
 def _fork_commands() -> None:
-    """Run what is asked for over a socket; in a process of its own, without this module.
-
-    Of the tap nothing is imported here, so each command loads it anew.
-    """
+    """Run what is asked for over a socket; in a process of its own, without this module."""
     import gc
     import importlib
     import json
@@ -271,9 +284,8 @@ def _fork_commands() -> None:
     import socket
     import sys
 
-    for name in ("backoff", "requests", "yaml", "singer_sdk.contrib.msgspec", "singer_sdk.target_base"):
+    for name in sys.argv[2:]:
         importlib.import_module(name)
-    assert not any(name.startswith("tap_braze_sms") for name in sys.modules)
     gc.freeze()  # or each fork copies what its first collection touches
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     control = socket.socket(fileno=int(sys.argv[1]))

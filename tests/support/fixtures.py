@@ -10,7 +10,8 @@ import uuid
 import pytest
 
 from braze_simulator import Simulator, seeded
-from support.commands import FORKS, Command, Forker, Launch, execute
+from support.commands import Command, Launch, launcher
+from support.meltano_project import MELTANO, Project
 from support.runs import KEY, ONE_SPELLING, lines
 from tap_braze_sms.braze import rate_limit
 
@@ -61,6 +62,10 @@ class Database:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
+    def rows(self, columns: str = "phone, invalid_detected_at", where: str = "true") -> list[tuple]:
+        """Return what is loaded of the list."""
+        return sorted(self.ask(f"SELECT {columns} FROM braze.invalid_phone_numbers WHERE {where}"))  # noqa: S608
+
 
 @pytest.fixture
 def database(server):
@@ -82,11 +87,32 @@ def _unmoved():
 @pytest.fixture(scope="session")
 def launch() -> Iterator[Launch]:
     """Start a command: arguments, environment, folder, and descriptors for its input, output and errors."""
-    if FORKS:
-        with Forker() as forker:
-            yield forker.launch
-    else:
-        yield execute
+    with launcher("tap_braze_sms.tap", "tap_braze_sms.target", "singer_sdk.contrib.msgspec") as launch:
+        yield launch
+
+
+@pytest.fixture(scope="session")
+def launch_meltano() -> Iterator[Launch]:
+    """Start Meltano, in the same way."""
+    # Where it is not installed, there is none to start.
+    with launcher(
+        *(["meltano.cli", "alembic.command", "sqlalchemy.dialects.sqlite"] if MELTANO.exists() else [])
+    ) as launch:
+        yield launch
+
+
+@pytest.fixture
+def meltano_project(tmp_path, launch_meltano):
+    """Make a Meltano project with these settings; what it has started ends with the test."""
+    made: list[Project] = []
+
+    def make(settings: dict[str, object]) -> Project:
+        made.append(Project(tmp_path / "project", settings, launch_meltano))
+        return made[-1]
+
+    yield make
+    for project in made:
+        project.end()
 
 
 @pytest.fixture

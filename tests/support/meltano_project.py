@@ -6,23 +6,29 @@ The plugins are those that `make` installed into the repository's .meltano; stat
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import typing as t
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
+from support.commands import execute
 from support.paths import ROOT
+from support.runs import KEY
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable
+
+    from braze_simulator import Simulator
+    from support.commands import Launch
 
 MELTANO = Path(sys.executable).with_name("meltano")
 INSTALLED = ROOT / ".meltano"
@@ -34,6 +40,19 @@ FOREIGN = re.compile("(MELTANO|TAP|TARGET)_")
 PATIENCE = 150
 
 
+def variables(serving: Simulator, *, days: int) -> dict[str, object]:
+    """Return how both plugins reach a simulator, and that the tap reads so many days and today."""
+    connection = {"API_KEY": KEY, "API_URL": serving.url}
+    return {
+        **{
+            f"{plugin}_{name}": value
+            for plugin in ("TAP_BRAZE_SMS", "TARGET_BRAZE_SMS")
+            for name, value in connection.items()
+        },
+        "TAP_BRAZE_SMS_START_DATE": dt.datetime.now(dt.timezone.utc).date() - dt.timedelta(days=days + 1),
+    }
+
+
 def executable(kind: str, name: str) -> Path:
     """Return the command of a plugin that `make` installed, or skip the test where make did not run."""
     path = INSTALLED / kind / name / "venv" / "bin" / name
@@ -43,7 +62,7 @@ def executable(kind: str, name: str) -> Path:
 
 
 class Project:
-    def __init__(self, folder: Path, settings: dict[str, object]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, object], launch: Launch = execute) -> None:
         for kind, name in {"extractors": "tap-braze-sms", "loaders": "target-postgres"}.items():
             executable(kind, name)
         self.folder = folder
@@ -55,6 +74,7 @@ class Project:
         shutil.copytree(ROOT / "plugins", folder / "plugins")
         self.settings: dict[str, object] = {}
         self.env(**settings)
+        self.launch = launch
         self.started: list[Started] = []
 
     def env(self, **settings: object) -> None:
@@ -69,16 +89,11 @@ class Project:
             arguments = ("run", "--no-install", *arguments[1:])
         log = self.folder / f"log-{len(self.started)}"
         environment = {name: value for name, value in os.environ.items() if not FOREIGN.match(name)}
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [MELTANO, *arguments],
-                cwd=self.folder,
-                env={**environment, "NO_COLOR": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        self.started.append(Started(process, log))
+        with log.open("wb") as file, Path(os.devnull).open("rb") as nothing:
+            descriptors = (nothing.fileno(), file.fileno(), file.fileno())
+            command = [str(MELTANO), *arguments]
+            launched = self.launch(command, {**environment, "NO_COLOR": "1"}, self.folder, descriptors)
+        self.started.append(Started(*launched, log))
         return self.started[-1]
 
     def fails(self, *arguments: str) -> str:
@@ -94,25 +109,33 @@ class Project:
             started.kill()
 
 
+@dataclass
 class Started:
     """A command of Meltano's that runs."""
 
-    def __init__(self, process: subprocess.Popen, log: Path) -> None:
-        self.process = process
-        self.log_file = log
+    pid: int
+    #: Waits that many seconds for its exit code; None while it runs.
+    poll: Callable[[float], int | None]
+    log_file: Path
+    code: int | None = None
 
     @property
     def log(self) -> str:
         return self.log_file.read_text()
 
     def ends(self, *, failing: bool = False) -> str:
-        code = self.process.wait(PATIENCE)
-        assert bool(code) is failing, f"exit code {code}:\n{self.log}"
+        assert self.has_ended(PATIENCE), f"still running:\n{self.log}"
+        assert bool(self.code) is failing, f"exit code {self.code}:\n{self.log}"
         return self.log
+
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        if self.code is None:
+            self.code = self.poll(seconds)
+        return self.code is not None
 
     def plugin(self, name: str, option: str = "--config") -> psutil.Process:
         """Find the process of a plugin that is being run, not asked for its catalog."""
-        for process in psutil.Process(self.process.pid).children(recursive=True):
+        for process in psutil.Process(self.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 words = process.cmdline()
                 if option in words and any(word.endswith(f"/{name}") for word in words):
@@ -122,14 +145,14 @@ class Started:
     def until(self, true: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not true():
-            assert self.process.poll() is None, f"ended too early:\n{self.log}"
+            assert not self.has_ended(), f"ended too early:\n{self.log}"
             assert time.monotonic() < deadline, f"waited in vain:\n{self.log}"
             time.sleep(0.02)
 
     def kill(self) -> None:
-        if self.process.poll() is None:
-            family = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
-            for process in family:
+        if not self.has_ended():
+            own = psutil.Process(self.pid)
+            for process in [*own.children(recursive=True), own]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)
-            self.process.wait()
+            assert self.has_ended(PATIENCE)

@@ -111,8 +111,11 @@ class MovingList:
         self.requests += 1
         end = dt.datetime.fromisoformat(dates[1]) + dt.timedelta(days=int(self.end_included)) + self.overshoot
         low, high = dates[0], end.isoformat()
-        within = [row for _, row in self.list if low <= row[0] < high]
-        return Page.of(within[offset : offset + limit], offset=offset, limit=limit)
+        first, behind = (
+            bisect.bisect_left(self.list, x=True, key=lambda item: item[1][0] < time) for time in (high, low)
+        )
+        shown = self.list[first + offset : min(first + offset + limit, behind)]
+        return Page.of([row for _, row in shown], offset=offset, limit=limit)
 
     @property
     def window(self) -> Window:

@@ -51,6 +51,11 @@ def row_of(entry: Entry) -> tuple[str, str, str]:
     return fixed(entry.detected_at), entry.phone, entry.reason or ""
 
 
+def detections(serving: Simulator) -> list[tuple[str, dt.datetime]]:
+    """Return the numbers on the list and their times, as a warehouse has them that knows no zones."""
+    return sorted((entry.phone, entry.detected_at.replace(tzinfo=None)) for entry in serving.entries())
+
+
 def rows_of(records: list[dict]) -> list[tuple[str, str, str]]:
     """Return what the tap emitted in the same form."""
     return [(record["invalid_detected_at"], record["phone"], record["reason"] or "") for record in records]

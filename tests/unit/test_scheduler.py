@@ -281,4 +281,5 @@ def test_windows_that_wait_for_an_earlier_one_are_not_read_to_their_end():
     )
     next(rows for rows, _ in scheduler if rows)
     first_window = sum(row[0] < timestamps.midnight(DAY + dt.timedelta(days=32)) for row in moving.rows)
-    assert moving.requests <= 1.1 * first_window / 50 + 4 * (PAGES_AHEAD + 1)
+    # And a page or two of each that were in flight.
+    assert moving.requests <= 1.1 * first_window / 50 + 4 * (PAGES_AHEAD + 2)

@@ -148,7 +148,7 @@ def test_a_removal_among_records_that_hide_their_microseconds_is_noticed():
 @examples(300)
 @given(
     seed=st.integers(0, 2**32),
-    records=st.integers(9, 60),
+    records=st.integers(9, 30),
     servers=st.integers(2, 3),
     in_turn=st.booleans(),
     blocks=st.booleans(),
