@@ -149,29 +149,8 @@ def test_two_workspaces_share_a_table(project, braze, database):
         assert database.rows("workspace, phone, invalid_detected_at") == expected
 
 
-def test_numbers_are_hashed_as_the_security_page_says(project, braze, database):
-    """The map in YAML, which keeps no null; the salt from .env."""
-    file = project.folder / "meltano.yml"
-    content = yaml.safe_load(file.read_text())
-    (map_,) = [
-        json.loads(block) for block in re.findall(r"```json\n(.*?)```", (ROOT / "SECURITY.md").read_text(), re.DOTALL)
-    ]
-    content["plugins"]["extractors"][0].setdefault("config", {}).update(map_)
-    file.write_text(yaml.safe_dump(content))
-    project.env(TAP_BRAZE_SMS_STREAM_MAP_CONFIG='{"salt": "made-up"}')
-    project("run", "tap-braze-sms", "target-postgres")
-    columns = "FROM information_schema.columns WHERE table_name = 'invalid_phone_numbers' AND column_name !~ '^_sdc'"
-    assert sorted(database.ask(f"SELECT column_name {columns}")) == [
-        ("invalid_detected_at",),
-        ("phone_hash",),
-        ("reason",),
-    ]
-    hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
-    assert [value for (value,) in database.rows("phone_hash")] == sorted(hashed)
-
-
-def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze, database):
-    """The map of SECURITY.md is of the list, the other of lookups; and an empty variable stands beside the URL."""
+def test_numbers_are_hashed_as_the_security_page_says_in_jobs_that_select_other_streams_too(project, braze, database):
+    """The map in YAML, which keeps no null, beside one of lookups; the salt from .env; beside the URL an empty name."""
     file = project.folder / "meltano.yml"
     content = yaml.safe_load(file.read_text())
     (map_,) = [
@@ -184,12 +163,15 @@ def test_jobs_run_with_maps_of_streams_that_they_do_not_select(project, braze, d
     verified = [entry.phone for entry in braze.entries()[:30]]
     (project.folder / "output" / "verified.csv").write_text("\n".join(["phone", *verified]))
 
-    project("run", "verified-to-braze")
+    project("run", "verified-to-braze", "tap-braze-sms--full", "target-postgres")
 
     assert {digits(phone) for post in braze.removal_posts for phone in post} == {digits(phone) for phone in verified}
-
-    project("run", "tap-braze-sms--full", "target-postgres")
-
+    columns = "FROM information_schema.columns WHERE table_name = 'invalid_phone_numbers' AND column_name !~ '^_sdc'"
+    assert sorted(database.ask(f"SELECT column_name {columns}")) == [
+        ("invalid_detected_at",),
+        ("phone_hash",),
+        ("reason",),
+    ]
     hashed = [hashlib.sha256(b"made-up" + digits(entry.phone).encode()).hexdigest() for entry in braze.entries()]
     assert [value for (value,) in database.rows("phone_hash")] == sorted(hashed)
 

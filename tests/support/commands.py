@@ -237,7 +237,7 @@ class Forker:
 
     def __enter__(self) -> Forker:  # noqa: PYI034  (typing.Self is newer than Python 3.10)
         self.control, theirs = socket.socketpair()
-        code = f"{inspect.getsource(_fork_commands)}\n_fork_commands()"
+        code = f"{inspect.getsource(_run_script)}\n{inspect.getsource(_fork_commands)}\n_fork_commands()"
         with theirs:
             arguments = [str(self.python), "-c", code, str(theirs.fileno()), *self.modules]
             self.process = subprocess.Popen(arguments, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
@@ -279,7 +279,6 @@ def _fork_commands() -> None:
     import importlib
     import json
     import os
-    import runpy
     import signal
     import socket
     import sys
@@ -317,4 +316,26 @@ def _fork_commands() -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
-    runpy.run_path(arguments[0], run_name="__main__")
+    _run_script(arguments[0])
+
+
+def _run_script(path: str) -> None:
+    """Run a script as its Python would, and end this process without freeing all it has: half of the work of many."""
+    import atexit
+    import contextlib
+    import os
+    import runpy
+    import sys
+    import threading
+
+    try:
+        runpy.run_path(path, run_name="__main__")
+    except SystemExit as end:
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        with contextlib.suppress(OSError):  # then Python has something to say of it
+            sys.stdout.flush()
+            sys.stderr.flush()
+            if end.code is None or isinstance(end.code, int):
+                os._exit(end.code or 0)
+        raise
