@@ -83,10 +83,12 @@ def test_an_error_says_what_to_do_as_in_the_tap():
 
 
 INTERRUPTED = """
-import logging, threading
+import logging, signal, threading
 from tap_braze_sms.braze.list_reader import read_records
 
 logging.basicConfig()
+# As a terminal has it; what a script starts with "&" would ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     list(read_records(api_key={key!r}, api_url={url!r}, since={since!r}))
 except KeyboardInterrupt:
