@@ -110,7 +110,8 @@ def test_a_full_read_marks_what_left_the_list_but_not_one_that_fails(
 
 
 def test_a_full_read_can_delete_what_left_the_list(braze, database, load, command, settings, full_table):
-    load(command("tap-braze-sms", config=settings, catalog=full_table).out, hard_delete=True)
+    # Not by a full read: versions are the SDK's, in whole seconds, and two would be of the same one.
+    load(command("tap-braze-sms", config=settings).out, hard_delete=True)
     braze.remove_any(20)
     load(command("tap-braze-sms", config=settings, catalog=full_table).out, hard_delete=True)
     assert database.rows() == detections(braze)
