@@ -254,8 +254,9 @@ class Forker:
         with theirs:
             asked = json.dumps([arguments, environment, str(folder)]).encode()
             socket.send_fds(self.control, [asked], [theirs.fileno(), *descriptors])
-        news = ours.makefile("r", encoding="ascii")
-        pid = int(news.readline())
+        # Without a buffer, into which the exit code of a quick command would go, too.
+        with ours.makefile("rb", buffering=0) as news:
+            pid = int(news.readline())
 
         def poll(seconds: float) -> int | None:
             if seconds > 0:
@@ -269,7 +270,6 @@ class Forker:
             ours.close()
             return int(code)
 
-        news.close()
         return pid, poll
 
 
