@@ -207,9 +207,7 @@ class WindowReader:
                 self._end.reopen()
 
     def _reaches_since(self) -> bool:
-        # Nearly always the oldest of all says that none does.
-        pages = [page for page in self._pages if page.count and page.oldest <= self.window.since]
-        return any(map(self._leaves_nothing_wanted, pages))
+        return any(page.count and self._leaves_nothing_wanted(page) for page in self._pages)
 
     def _wanted(self, page: Page) -> int:
         """Return how many records of a page are wanted; all, unless it shows that none behind it is."""
@@ -219,6 +217,8 @@ class WindowReader:
         return sum(order.later(row[0], order.margin) >= since for row in page.rows())
 
     def _leaves_nothing_wanted(self, page: Page) -> bool:
+        if page.oldest >= self.window.since:
+            return False  # as of nearly all pages, each of which is asked again and again
         # Of a list that was in disorder before, the first pages of a day need not show it.
         order = self.order.combined(self._known_order)
         since = order.key(self.window.since)

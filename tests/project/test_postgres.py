@@ -6,6 +6,7 @@ import datetime as dt
 import json
 
 import pytest
+import yaml
 
 from braze_simulator import Simulator, seeded
 from support.commands import Command, launcher
@@ -29,12 +30,9 @@ def launch_loader():
 @pytest.fixture
 def load(database, tmp_path, launch_loader):
     """Load Singer messages as meltano.yml tells the loader to."""
-    config = {
-        "sqlalchemy_url": database.url,
-        "default_target_schema": "braze",
-        "use_copy": True,
-        "validate_records": False,
-    }
+    project = yaml.safe_load((ROOT / "meltano.yml").read_text())
+    (told,) = (plugin["config"] for plugin in project["plugins"]["loaders"] if plugin["name"] == LOADER)
+    config = told | {"sqlalchemy_url": database.url}
     loader = Command(tmp_path, launch_loader)
 
     def load(messages, **settings):

@@ -246,22 +246,6 @@ def shell(tmp_path):
     return Shell(tmp_path)
 
 
-@pytest.fixture
-def asked(server):
-    import psycopg
-
-    def ask(sql):
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            return connection.execute(sql).fetchall()
-
-    return ask
-
-
-def postgres(server, schema):
-    url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    return {"sqlalchemy_url": url, "default_target_schema": schema, "use_copy": True}
-
-
 def in_duckdb(folder):
     import duckdb
 
@@ -294,11 +278,11 @@ def test_the_first_load_needs_no_server_and_the_next_goes_on_from_its_state(shel
 
 
 @pytest.mark.timeout(240)
-def test_without_a_runner_each_run_goes_on_from_the_state_of_the_last(shell, simulator, server, asked):
+def test_without_a_runner_each_run_goes_on_from_the_state_of_the_last(shell, simulator, database):
     simulator.add(generated(300, days=20))
     shell.environments("target-postgres")
     shell.write("config.json", **config_for(simulator))
-    shell.write("target.json", **postgres(server, "by_hand"))
+    shell.write("target.json", sqlalchemy_url=database.url, default_target_schema="by_hand", use_copy=True)
     first, following = (
         block(marker).replace("target-duckdb", "target-postgres")
         for marker in ("install target-duckdb", "--state state.json")
@@ -308,12 +292,12 @@ def test_without_a_runner_each_run_goes_on_from_the_state_of_the_last(shell, sim
     simulator.requests.clear()
     shell(following)
     assert len(simulator.requests) <= 2
-    assert asked("SELECT count(*) FROM by_hand.invalid_phone_numbers") == [(305,)]
+    assert database.ask("SELECT count(*) FROM by_hand.invalid_phone_numbers") == [(305,)]
 
 
 @pytest.mark.timeout(240)
 def test_a_backfill_beside_the_schedule_reads_its_range_and_leaves_the_schedules_state_alone(
-    tmp_path, meltano_project, shell, simulator, server, asked
+    tmp_path, meltano_project, shell, simulator, database
 ):
     backfill = block("--state-id-suffix")
     simulator.add(generated(400, days=200, until=dt.datetime(2025, 6, 1, tzinfo=dt.timezone.utc)))
@@ -324,7 +308,7 @@ def test_a_backfill_beside_the_schedule_reads_its_range_and_leaves_the_schedules
     project = meltano_project(
         variables(simulator, days=900)
         | {
-            "TARGET_POSTGRES_SQLALCHEMY_URL": postgres(server, "")["sqlalchemy_url"],
+            "TARGET_POSTGRES_SQLALCHEMY_URL": database.url,
             "TARGET_POSTGRES_DEFAULT_TARGET_SCHEMA": "backfilled",
             "MELTANO_STATE_BACKEND_URI": f"file://{tmp_path / 'state'}",
         }
@@ -332,7 +316,9 @@ def test_a_backfill_beside_the_schedule_reads_its_range_and_leaves_the_schedules
     shell(backfill, project.folder)
     wanted = sorted(entry.detected_at for entry in simulator.entries() if first <= entry.detected_at < end)
     assert 100 < len(wanted) < 300
-    loaded = asked("SELECT invalid_detected_at AT TIME ZONE 'UTC' FROM backfilled.invalid_phone_numbers ORDER BY 1")
+    loaded = database.ask(
+        "SELECT invalid_detected_at AT TIME ZONE 'UTC' FROM backfilled.invalid_phone_numbers ORDER BY 1"
+    )
     assert [moment for (moment,) in loaded] == wanted
     states = [path.parent.name for path in (tmp_path / "state").rglob("state.json")]
     assert states == ["dev:tap-braze-sms-to-target-postgres:backfill-2025-q1"]

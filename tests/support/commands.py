@@ -12,10 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import typing as t
-from dataclasses import dataclass
-
-import pytest
+from dataclasses import dataclass, field
 
 from support.paths import BIN
 
@@ -119,7 +118,7 @@ class Command:
             descriptors = (source.fileno(), output.fileno(), errors.fileno())
             environment = dict(os.environ) if env is None else env
             end = self.launch(arguments, environment, self.folder, descriptors)
-            process = Process(*end, os.fdopen(reading, "rb"), log, os.dup(writing) if keep else None)
+            process = Process(*end, log, os.fdopen(reading, "rb"), os.dup(writing) if keep else None)
         self.started.append(process)
         return process
 
@@ -142,27 +141,47 @@ class Command:
 
 
 @dataclass
-class Process:
+class Started:
     """A command that was started."""
+
+    patience: t.ClassVar[float] = PATIENCE
 
     pid: int
     #: Waits that many seconds for its exit code; None while it runs.
     poll: Callable[[float], int | None]
-    stdout: t.BinaryIO
     log_file: Path
-    writing: int | None = None
-    code: int | None = None
+    code: int | None = field(default=None, kw_only=True)
 
     @property
     def log(self) -> str:
         return self.log_file.read_text()
 
-    def wait(self, seconds: float = PATIENCE) -> int:
-        """Return the exit code as `subprocess` does: minus the signal, if one killed it."""
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        """Whether it has, or does within so many seconds."""
         if self.code is None:
             self.code = self.poll(seconds)
-        assert self.code is not None, f"still running after {seconds} s:\n{self.log}"
-        return self.code
+        return self.code is not None
+
+    def wait(self, seconds: float | None = None) -> int:
+        """Return the exit code as `subprocess` does: minus the signal, if one killed it."""
+        seconds = self.patience if seconds is None else seconds
+        assert self.has_ended(seconds), f"still running after {seconds} s:\n{self.log}"
+        return t.cast("int", self.code)
+
+    def until(self, true: Callable[[], object]) -> None:
+        """Wait for a condition while it runs."""
+        deadline = time.monotonic() + self.patience
+        while not true():
+            assert not self.has_ended(0.01), f"ended too early:\n{self.log}"
+            assert time.monotonic() < deadline, f"waited in vain:\n{self.log}"
+
+
+@dataclass
+class Process(Started):
+    """A plugin that was started; its output is a pipe."""
+
+    stdout: t.BinaryIO
+    writing: int | None = None
 
     def finish(self, out: bytes = b"") -> Run:
         """Read all there is to read after what was read before, until the end."""
@@ -174,16 +193,6 @@ class Process:
         assert self.code is None, "it has ended"
         os.kill(self.pid, signum)
 
-    def until(self, true: Callable[[], object]) -> None:
-        """Wait for a condition while it runs."""
-        for _ in range(100 * PATIENCE):
-            if true():
-                return
-            if self.code is None:
-                self.code = self.poll(0.01)
-            assert self.code is None, f"ended too early:\n{self.log}"
-        pytest.fail(f"waited in vain:\n{self.log}")
-
     def until_held_back(self) -> None:
         """Wait until it has written all that a loader takes which does not read."""
         self.until(lambda: not select.select([], [self.writing], [], 0)[1])
@@ -194,9 +203,9 @@ class Process:
         self.stdout.close()
         if self.writing is not None:
             os.close(self.writing)
-        if self.code is None and self.poll(0.0) is None:
+        if not self.has_ended():
             self.send(signal.SIGKILL)
-            self.poll(PATIENCE)
+            self.wait()
 
 
 #: The process, and what waits for its end.

@@ -12,21 +12,17 @@ import re
 import shutil
 import signal
 import sys
-import time
 import typing as t
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from support.commands import execute
+from support.commands import Started, execute
 from support.paths import ROOT
 from support.runs import KEY
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable
-
     from braze_simulator import Simulator
     from support.commands import Launch
 
@@ -35,9 +31,6 @@ INSTALLED = ROOT / ".meltano"
 
 #: Settings of the machine the tests run on, which Meltano would prefer to the project's.
 FOREIGN = re.compile("(MELTANO|TAP|TARGET)_")
-
-#: Seconds after which whatever is waited for will not come.
-PATIENCE = 150
 
 
 def variables(serving: Simulator, *, days: int) -> dict[str, object]:
@@ -75,14 +68,14 @@ class Project:
         self.settings: dict[str, object] = {}
         self.env(**settings)
         self.launch = launch
-        self.started: list[Started] = []
+        self.started: list[MeltanoRun] = []
 
     def env(self, **settings: object) -> None:
         """Put settings into .env, in place of what they were."""
         self.settings |= settings
         (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
 
-    def start(self, *arguments: str) -> Started:
+    def start(self, *arguments: str) -> MeltanoRun:
         if arguments[0] == "run":
             # A plugin that is not as meltano.yml wants it is make's to install, not a test's to break. (There is the
             # setting auto_install, too, which Meltano 4.4 reads and ignores.)
@@ -93,7 +86,7 @@ class Project:
             descriptors = (nothing.fileno(), file.fileno(), file.fileno())
             command = [str(MELTANO), *arguments]
             launched = self.launch(command, {**environment, "NO_COLOR": "1"}, self.folder, descriptors)
-        self.started.append(Started(*launched, log))
+        self.started.append(MeltanoRun(*launched, log))
         return self.started[-1]
 
     def fails(self, *arguments: str) -> str:
@@ -109,29 +102,15 @@ class Project:
             started.kill()
 
 
-@dataclass
-class Started:
+class MeltanoRun(Started):
     """A command of Meltano's that runs."""
 
-    pid: int
-    #: Waits that many seconds for its exit code; None while it runs.
-    poll: Callable[[float], int | None]
-    log_file: Path
-    code: int | None = None
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text()
+    patience = 150
 
     def ends(self, *, failing: bool = False) -> str:
-        assert self.has_ended(PATIENCE), f"still running:\n{self.log}"
-        assert bool(self.code) is failing, f"exit code {self.code}:\n{self.log}"
+        code = self.wait()
+        assert bool(code) is failing, f"exit code {code}:\n{self.log}"
         return self.log
-
-    def has_ended(self, seconds: float = 0.0) -> bool:
-        if self.code is None:
-            self.code = self.poll(seconds)
-        return self.code is not None
 
     def plugin(self, name: str, option: str = "--config") -> psutil.Process:
         """Find the process of a plugin that is being run, not asked for its catalog."""
@@ -142,17 +121,10 @@ class Started:
                     return process
         pytest.fail(f"{name} does not run:\n{self.log}")
 
-    def until(self, true: Callable[[], object]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not true():
-            assert not self.has_ended(), f"ended too early:\n{self.log}"
-            assert time.monotonic() < deadline, f"waited in vain:\n{self.log}"
-            time.sleep(0.02)
-
     def kill(self) -> None:
         if not self.has_ended():
             own = psutil.Process(self.pid)
             for process in [*own.children(recursive=True), own]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGKILL)
-            assert self.has_ended(PATIENCE)
+            self.wait()
