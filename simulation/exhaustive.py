@@ -107,6 +107,15 @@ def _times_between(newer: int | None, older: int | None) -> set[int]:
     return {newer, older, (newer + older) // 2} if newer - older > 1 else {newer, older}
 
 
+def small_lists(entries: int) -> Iterator[tuple[Small, ...]]:
+    """Yield all lists of so many entries: each may share its time with the one before."""
+    for ties in itertools.product([False, True], repeat=max(0, entries - 1)):
+        times = [0]
+        for tie in ties:
+            times.append(times[-1] - (0 if tie else APART))
+        yield tuple((time, number) for number, time in enumerate(times[:entries]))
+
+
 @dataclass
 class Result:
     """What following all readings of some lists came to."""
@@ -118,6 +127,14 @@ class Result:
     #: What was lost though it stayed, or read without an end, in words; and what the ties' documents say is not proven.
     lost: list[str] = field(default_factory=list)
     unprovable: int = 0
+
+    def add(self, other: Result) -> None:
+        """Add what following further lists came to."""
+        self.lists += other.lists
+        self.answers += other.answers
+        self.states += other.states
+        self.lost += other.lost
+        self.unprovable += other.unprovable
 
     def __str__(self) -> str:
         """Sum up."""
@@ -142,24 +159,15 @@ class Exhaustive:
         self._largest = largest
         self.result = Result()
 
-    def follow_all(self, entries: int) -> Result:
-        """Follow the readings of all lists of so many entries: each may share its time with the one before."""
-        for ties in itertools.product([False, True], repeat=max(0, entries - 1)):
-            times = [0]
-            for tie in ties:
-                times.append(times[-1] - (0 if tie else APART))
-            listed = tuple((time, number) for number, time in enumerate(times[:entries]))
-            self.follow(listed)
-        return self.result
-
-    def follow(self, listed: tuple[Small, ...]) -> None:
-        """Follow every reading of one list."""
+    def follow(self, listed: tuple[Small, ...]) -> Result:
+        """Follow every reading of one list; return what all that were followed came to."""
         self.result.lists += 1
         window = Window(
             FIRST_DAY - dt.timedelta(days=1), 3, timestamps.midnight(FIRST_DAY - dt.timedelta(days=1)), None
         )
         reader = WindowReader(window, identify=identify, page_size=self._page_size, largest=self._largest)
         self._follow(reader, {State(listed, frozenset(listed), 0)}, [])
+        return self.result
 
     def _follow(self, reader: WindowReader, states: set[State], pages: list[Page]) -> None:
         if reader.done:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
+import multiprocessing
 import time
 import typing as t
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 
-from simulation.exhaustive import Exhaustive
+from simulation.exhaustive import Exhaustive, Result, small_lists
 from simulation.shapes import print_table
 from simulation.trial import simulate
 
 if t.TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from simulation.exhaustive import Small
     from simulation.trial import Outcome
 
 #: Seconds between two lines that say how far it is.
@@ -82,10 +86,18 @@ def _replay(seed: int) -> int:
 
 
 def _follow_small_lists(entries: int, changes: int) -> int:
-    """Follow all readings of all lists of up to so many entries."""
-    exhaustive = Exhaustive(changes=changes)
-    for count in range(entries + 1):
-        print(f"up to {count} entries: {exhaustive.follow_all(count)}", flush=True)
-    for broken in sorted(exhaustive.result.lost, key=len)[:5]:
+    """Follow all readings of all lists of up to so many entries, on as many cores as there are."""
+    result = Result()
+    # Spawned: forking a process with threads is an error in a test, and going to be one everywhere.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
+        for count in range(entries + 1):
+            for one in workers.map(functools.partial(_follow_one, changes), small_lists(count)):
+                result.add(one)
+                print(f"up to {count} entries: {result}", flush=True)
+    for broken in sorted(result.lost, key=len)[:5]:
         print(broken)
-    return int(bool(exhaustive.result.lost))
+    return int(bool(result.lost))
+
+
+def _follow_one(changes: int, listed: tuple[Small, ...]) -> Result:
+    return Exhaustive(changes=changes).follow(listed)

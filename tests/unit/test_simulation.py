@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from simulation.exhaustive import Exhaustive
+from simulation.exhaustive import Exhaustive, small_lists
 from simulation.run import main
 from simulation.scenario import Scenario
 from simulation.trial import Outcome, Trial, simulate
@@ -239,7 +239,8 @@ def test_the_command_line_names_the_seeds_that_failed(monkeypatch, capsys):
 def test_small_lists_are_read_truly_whatever_few_changes_come_between_any_two_answers(entries, changes):
     exhaustive = Exhaustive(changes=changes)
     for count in range(entries + 1):
-        exhaustive.follow_all(count)
+        for listed in small_lists(count):
+            exhaustive.follow(listed)
     assert sorted(exhaustive.result.lost, key=len)[:3] == []
     assert exhaustive.result.states > 500
     # A record that moves to exactly where another has left, in an instant that no page can hold.
@@ -248,7 +249,19 @@ def test_small_lists_are_read_truly_whatever_few_changes_come_between_any_two_an
 
 def test_following_small_lists_finds_a_bug_put_in_on_purpose(monkeypatch):
     believe_every_boundary(monkeypatch)
-    assert any("lost of" in lost for lost in Exhaustive(changes=1).follow_all(3).lost)
+    found = [lost for listed in small_lists(3) for lost in Exhaustive(changes=1).follow(listed).lost]
+    assert any("lost of" in lost for lost in found)
+
+
+def test_the_command_line_follows_small_lists_side_by_side(capsys):
+    assert main(["--exhaustive", "--entries", "2", "--changes", "1"]) == 0
+    lists = [line.split(", ", 1)[0] for line in capsys.readouterr().out.splitlines()]
+    assert lists == [
+        "up to 0 entries: 1 lists",
+        "up to 1 entries: 2 lists",
+        "up to 2 entries: 3 lists",
+        "up to 2 entries: 4 lists",
+    ]
 
 
 def test_a_scenario_says_what_is_special_about_it():
