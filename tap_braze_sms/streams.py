@@ -168,12 +168,22 @@ class BrazeStream(Stream):
                             writer.write(part)
                             self._increment_stream_state(part[-1])
                         else:
-                            writer.write([message.record for message in self._one_by_one(part)])
+                            self._write_mapped(writer, part)
                         if not writer.room:
                             self._hand_over(writer)
             finally:
                 self._hand_over(writer)
         self._tap.batch_folder.complete()
+
+    def _write_mapped(self, writer: batches.BatchWriter, records: list[Record]) -> None:
+        """Write records as the SDK maps them, also those before one at which that fails."""
+        mapped: list[Record] = []
+        try:
+            for message in self._one_by_one(records):
+                mapped.append(message.record)  # noqa: PERF401 (what there is when the next one fails)
+        finally:
+            # The bookmark has moved on with each of them.
+            writer.write(mapped)
 
     def _hand_over(self, writer: batches.BatchWriter) -> None:
         """Hand the file that is being written to the loader, and say up to where that is all."""

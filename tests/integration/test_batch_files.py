@@ -399,6 +399,18 @@ def test_a_failure_hands_over_what_is_written_already(command, simulator, slowly
     assert_completed_by_the_next(command, simulator, slowly, run, entries)
 
 
+@pytest.mark.parametrize("at", [0, 99, 100, 437, 649])
+def test_a_map_that_fails_on_one_record_has_the_bookmark_ahead_of_no_file(command, simulator, config, entries, at):
+    row = sorted(map(row_of, entries))[at]
+    config["lookback_minutes"] = 0
+    # A division by zero, for one record alone.
+    definition = {"one": f"1 // (phone + invalid_detected_at != '{row[1]}{row[0]}')"}
+    run = command(NAME, config=config | {"stream_maps": {STREAM: definition}})
+    assert run.code == 78
+    assert sorted(rows_handed_over(run)) == sorted(map(row_of, entries))[:at]
+    assert_completed_by_the_next(command, simulator, config, run, entries)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_after_kill_9_the_next_run_goes_on_from_the_last_whole_file(command, simulator, slowly, entries, folder, seed):
     dice = random.Random(seed)
