@@ -444,6 +444,8 @@ class ReadWindowsStream(BrazeStream):
     primary_keys = ("first_day", "last_day", "read_at")
     replication_key = None
     selected_by_default = False
+    #: A log, of which no run has all rows.
+    emit_activate_version_messages = False
 
     _is_announced = False
 

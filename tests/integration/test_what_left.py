@@ -78,6 +78,18 @@ def test_they_are_told_of_only_where_a_setting_asks_for_them(command, config, br
     assert '"stream":"read_windows","record"' not in test.stdout
 
 
+@pytest.mark.parametrize("method", ["INCREMENTAL", "FULL_TABLE"])
+def test_no_loader_takes_away_what_earlier_runs_have_told(command, config, method):
+    config["emit_activate_version_messages"] = True
+    catalog = json.loads(command.text(NAME, "--discover", config=config).stdout)
+    for stream in catalog["streams"]:
+        stream["replication_method"] = method
+    run = command(NAME, config=config, catalog=catalog)
+    assert run.code == 0, run.log
+    assert of(run, WINDOWS)
+    assert [message["stream"] for message in run.of("ACTIVATE_VERSION")] == [STREAM] * (method == "FULL_TABLE")
+
+
 def test_alone_they_say_that_nothing_was_read(command, config):
     catalog = json.loads(command.text(NAME, "--discover", config=config).stdout)
     for stream in catalog["streams"]:
