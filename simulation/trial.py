@@ -19,6 +19,7 @@ from simulation.world import FIRST_DAY, START, World, identify
 from tap_braze_sms.braze import client as client_module
 from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
+from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.rate_limit import Budget
 from tap_braze_sms.concurrency import scheduler as scheduler_module
 from tap_braze_sms.concurrency.deadline import Deadline
@@ -203,7 +204,7 @@ class Trial:
         params = {"start_date": dates[0], "end_date": dates[1], "limit": limit, "offset": offset or None}
         read = t.cast("t.Any", functools.partial(parse_page, offset=offset, limit=limit))
         try:
-            page: Page = client.get(params, read, what=where)
+            page: Page = client.get(INVALID_PHONE_NUMBERS.path, params, read, what=where)
         except RequestRefusedError as error:
             if error.status != BAD_REQUEST:
                 raise

@@ -18,8 +18,9 @@ import msgspec
 from tap_braze_sms.braze.client import LARGEST_PAGE
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
 from tap_braze_sms.braze.phone_numbers import is_number, normalize
+from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.reading import timestamps
-from tap_braze_sms.reading.errors import Kind, RetryableError
+from tap_braze_sms.reading.errors import Kind
 from tap_braze_sms.reading.time_order import MARGIN, TimeOrder
 
 if t.TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Report:
     copes: list[str] = field(default_factory=list)
     #: What this version does not cope with.
     fails: list[str] = field(default_factory=list)
+    #: Nothing has ended the check early.
+    is_complete: bool = False
 
     def as_text(self) -> str:
         """Return the report for people."""
@@ -67,7 +70,7 @@ class Report:
         if self.copes:
             lines += ["", "Differs from Braze's documents, and this version copes with it:"]
             lines += [f"- {line}" for line in self.copes]
-        if not self.fails and not self.copes:
+        if self.is_complete and not self.fails and not self.copes:
             lines += ["", "Nothing that was seen differs from Braze's documents."]
         return "\n".join(lines)
 
@@ -96,6 +99,7 @@ class Check:
         self.report = Report()
         self._client = client
         self._list = braze_list
+        self._parser = ResponseParser(braze_list)
         self._today = now.date()
         #: The range that is asked about.
         self._since = self._end = now.date() + dt.timedelta(days=1)
@@ -115,7 +119,7 @@ class Check:
         try:
             self._look_at_the_list()
         except RequestRefusedError as error:
-            findings |= {"reached": error.status is not None, "requests": self._client.request_count}
+            findings |= {"reached": self._client.has_answered, "requests": self._client.request_count}
             if error.kind is Kind.ACCESS:
                 findings["key and permission"] = "refused"
             raise
@@ -133,6 +137,7 @@ class Check:
             with contextlib.suppress(RequestRefusedError):
                 probe(name)
         findings["requests"] = self._client.request_count
+        self.report.is_complete = True
 
     # Asking
 
@@ -147,22 +152,12 @@ class Check:
             raise RequestRefusedError(msg)
         begun = time.monotonic()
         try:
-            entries: list[Entry] = self._client.get(params, self._entries, what=f"check of {what}")
+            entries = self._client.get(self._list.path, params, self._parser.entries, what=f"check of {what}")
         except RequestRefusedError as error:
             if error.status != BAD_REQUEST:
                 raise
             return None
         self._latency.append(time.monotonic() - begun)
-        return entries
-
-    def _entries(self, body: bytes) -> list[Entry]:
-        try:
-            entries = msgspec.json.decode(body)[self._list.items]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            entries = None
-        if not isinstance(entries, list):
-            msg = f"the answer is not JSON with a list `{self._list.items}`"
-            raise RetryableError(msg)
         return [entry if isinstance(entry, dict) else {} for entry in entries]
 
     def _range(self, since: dt.date | None = None, end: dt.date | None = None, **params: object) -> dict[str, object]:
@@ -220,7 +215,7 @@ class Check:
         findings["most records at one instant"] = max(Counter(parsed).values(), default=0)
         identities = Counter((normalize(str(phone)), at) for phone, at in zip(phones, times, strict=True))
         findings["repeated records"] = sum(times - 1 for times in identities.values())
-        unusable = len(entries) - len(parsed) + sum(not isinstance(phone, str) for phone in phones)
+        unusable = sum(isinstance(self._parser.parse_entry(entry), str) for entry in entries)
         findings["records that cannot be used"] = unusable
         if unusable:
             self.report.fails.append(

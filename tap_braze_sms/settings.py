@@ -134,7 +134,8 @@ TAP = _declare(
         _FLAG,
         default=False,
         description=(
-            "Leave out and count records that cannot be used (no phone as text, no readable time), instead of stopping"
+            "Leave out and count records that cannot be used (no phone as text, no readable time, a reason that is no "
+            "text), instead of stopping"
         ),
     ),
     window_days=_Setting(_bounded("window_days"), 60, "Widest date window of one request, 1 to 366"),

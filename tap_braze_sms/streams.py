@@ -511,16 +511,21 @@ class PhoneNumberStatusStream(BrazeStream):
     def read(self) -> Iterator[list[Record]]:
         asked = phone_numbers.load(self.config)
         parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=self.config["skip_bad_records"])
-        lookup = NumberLookup(self._tap.client, parser.parse_usable_rows, self.logger)
+        lookup = NumberLookup(self._tap.client, parser.parse_lookup, self.logger)
         calls = [functools.partial(self._look_up, lookup, asked, start) for start in range(0, len(asked), self.BATCH)]
-        listed = 0
+        listed = unreadable = 0
         with self._start_progress(lambda: progress.records / len(asked)) as progress:
             for batch, found, checked_at in self._worker_pool().map_ordered(calls):
                 progress.records += len(batch)
                 progress.report()
                 records = [_status(phone, found.get(normalize(phone)), checked_at) for phone in batch]
                 listed += sum(record["is_invalid"] for record in records)
+                unreadable += sum(record["is_invalid"] and not record["invalid_detected_at"] for record in records)
                 yield records
+        if unreadable:
+            self.logger.warning(
+                "Of %s on the list the time cannot be read, and is null", pluralize(unreadable, "number")
+            )
         self.logger.info(
             "Asked about %s, %d of them on the list: %s", pluralize(len(asked), "number"), listed, progress.summary
         )
@@ -537,6 +542,6 @@ def _status(phone: str, found: Row | None, checked_at: str) -> Record:
         "phone": phone,
         "is_invalid": found is not None,
         "reason": next(iter(others), None),
-        "invalid_detected_at": detected_at,
+        "invalid_detected_at": detected_at or None,
         "checked_at": checked_at,
     }

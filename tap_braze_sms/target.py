@@ -140,7 +140,9 @@ class TargetBrazeSMS(BrazePlugin, Target):
 
     @functools.cached_property
     def _lookup(self) -> NumberLookup:
-        return NumberLookup(self.client, ResponseParser(INVALID_PHONE_NUMBERS).parse_usable_rows, self.logger)
+        # Of what is listed, only the number matters.
+        parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True)
+        return NumberLookup(self.client, parser.parse_lookup, self.logger)
 
     @functools.cached_property
     def _removal(self) -> NumberRemoval:

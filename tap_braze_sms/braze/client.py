@@ -25,7 +25,6 @@ from tap_braze_sms.braze.connection_errors import explain
 from tap_braze_sms.braze.errors import HardlyPassingError, OverloadError, RequestRefusedError
 from tap_braze_sms.braze.instances import url_of
 from tap_braze_sms.braze.rate_limit import LONGEST_PAUSE, MARGIN, budget_of, server_time
-from tap_braze_sms.concurrency.cancellation import RESUME_HINT
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import Kind, RetryableError, UnusableDataError
 from tap_braze_sms.redaction import redact_answer
@@ -40,7 +39,6 @@ if t.TYPE_CHECKING:
 
 T = t.TypeVar("T")
 
-LIST_PATH = "/sms/invalid_phone_numbers"
 REMOVE_PATH = "/sms/invalid_phone_numbers/remove"
 
 #: Most records Braze returns in one answer, and most numbers it takes in one removal.
@@ -143,7 +141,7 @@ class BrazeClient:
         #: The fewest requests at once that were told of.
         self._fewest = self._parallel
         #: Whether anything ever answered: then what refuses connections is being restarted, rather than not there.
-        self._answered = False
+        self.has_answered = False
         self._session = requests.Session()
         self._session.headers["User-Agent"] = user_agent
         # No cache's answer, and no cookies: those of something in between would pile up.
@@ -170,14 +168,14 @@ class BrazeClient:
         """Requests an hour of the workspace, and how many of these are left to everyone; None: not known yet."""
         return self._budget.limit, self._budget.remaining(1.0)
 
-    def get(self, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str, path: str = LIST_PATH) -> T:
+    def get(self, path: str, params: Mapping[str, t.Any], read: Callable[[bytes], T], *, what: str) -> T:
         """Ask for a list.
 
         Args:
+            path: Of the list's endpoint.
             params: Of the query; those that are None are left out.
             read: Turns the body into the result.
             what: Names the request in messages.
-            path: Of the list's endpoint.
 
         Raises:
             RequestRefusedError: Braze refuses, or every try failed.
@@ -237,7 +235,7 @@ class BrazeClient:
         # query, comes along as context.
         problem = f"{failure}, {attempt} times in a row" if attempt > 1 else str(failure)
         self._limit.leave(ticket, problem)
-        msg = f"{what}: {problem}; {RESUME_HINT}"
+        msg = f"{what}: {problem}"
         raise RequestRefusedError(msg, failure.kind)
 
     def _try(self, send: Callable[..., requests.Response], ticket: Ticket, *, alone: bool) -> bytes:
@@ -255,8 +253,7 @@ class BrazeClient:
     def _wait_for_turn(self, ticket: Ticket, *, alone: bool) -> None:
         while True:
             if self._limit.is_over(ticket):
-                msg = f"{self._limit.problem}; {RESUME_HINT}"
-                raise RequestRefusedError(msg, Kind.PASSING)
+                raise RequestRefusedError(self._limit.problem, Kind.PASSING)
             if self._limit.try_acquire(ticket, alone=alone):
                 return
             self._cancel_token.wait(TURN)
@@ -281,7 +278,7 @@ class BrazeClient:
             # A redirect would carry the key to an address nobody configured.
             response = send(timeout=self._config["request_timeout"], allow_redirects=False, **self._settings)
             headers = response.headers
-            self._answered = True
+            self.has_answered = True
             self.clock_skew = min(self.clock_skew, time.time() - server_time(headers))
         except requests.Timeout:
             problem = f"no answer within {self._config['request_timeout']:g} s"
@@ -317,7 +314,7 @@ class BrazeClient:
             error,
             host=self._host,
             bundle=self._settings["verify"],
-            answered=self._answered,
+            answered=self.has_answered,
             custom="api_url" in self._config,
         )
 

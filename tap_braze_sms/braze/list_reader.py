@@ -128,7 +128,7 @@ class ListReader:
         params = {"start_date": dates[0], "end_date": dates[1], "limit": limit, "offset": offset or None}
         read = functools.partial(self.parser.parse_page, offset=offset, limit=limit, dates=dates)
         try:
-            return self._client.get(params, read, what=where, path=self._list.path)
+            return self._client.get(self._list.path, params, read, what=where)
         except RequestRefusedError as error:
             if error.status != BAD_REQUEST:
                 raise

@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass
 
 from tap_braze_sms.braze.phone_numbers import normalize
+from tap_braze_sms.reading.page import UNUSABLE
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable
@@ -33,7 +34,8 @@ class BrazeList:
 
     def identify(self, row: Row) -> Hashable:
         """Return what decides whether two rows are one record."""
-        return self.normalize(row[1]), row[0]
+        # One that stands for what cannot be used may have its time from a neighbour, and another one in another page.
+        return row[1] if row[1].startswith(UNUSABLE) else (self.normalize(row[1]), row[0])
 
     def records(self, rows: Iterable[Row]) -> list[dict[str, str | None]]:
         """Return rows as records of the stream."""

@@ -10,6 +10,7 @@ from operator import itemgetter
 
 from tap_braze_sms.braze.client import LARGEST_REMOVAL
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
+from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.phone_numbers import normalize
 from tap_braze_sms.braze.spellings import BARE, PLUS, Spellings, spell
 from tap_braze_sms.reading.errors import RetryableError
@@ -148,7 +149,8 @@ class NumberLookup:
                 raise RetryableError(msg)
             return rows
 
-        return self._client.get({"phone_numbers[]": spell(numbers, way)}, read, what=where)
+        params = {"phone_numbers[]": spell(numbers, way)}
+        return self._client.get(INVALID_PHONE_NUMBERS.path, params, read, what=where)
 
 
 #: Seconds of the waits before numbers that are still listed are looked up again: five minutes in all, which is what

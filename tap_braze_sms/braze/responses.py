@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import typing as t
+from itertools import accumulate, starmap
 
 import msgspec
 
@@ -15,6 +16,10 @@ from tap_braze_sms.reading.page import UNUSABLE, Page
 if t.TYPE_CHECKING:
     from tap_braze_sms.braze.lists import BrazeList
     from tap_braze_sms.reading.page import Row
+
+
+#: What to do about a record that cannot be used.
+_HINT = "to leave it out, set skip_bad_records"
 
 
 class ResponseParser:
@@ -30,6 +35,8 @@ class ResponseParser:
         self.unknown: set[str] = set()
         #: What is wrong with each entry that was left out, and where it stood, without its number.
         self.unusable: dict[str, str] = {}
+        #: Where among the times it was taken to stand, if its own cannot be read.
+        self._stood_at: dict[str, str] = {}
         self._list = braze_list
         self._skip_unusable = skip_unusable
         optional = [(name, str | None, None) for name in braze_list.other_fields]
@@ -60,7 +67,8 @@ class ResponseParser:
         if rows and not any(dates[0] <= row[0][: len(dates[0])] <= dates[1] for row in rows):
             msg = "the answer is about other days than were asked for"
             raise RetryableError(msg)
-        return Page.of(rows, offset=offset, limit=limit, has_unusable=bool(self.unusable))
+        has_unusable = bool(self.unusable) and any(row[1].startswith(UNUSABLE) for row in rows)
+        return Page.of(rows, offset=offset, limit=limit, has_unusable=has_unusable)
 
     def parse_rows(self, body: bytes, offset: int = 0, dates: tuple[str, ...] = ()) -> list[Row]:
         """Parse one answer.
@@ -70,9 +78,43 @@ class ResponseParser:
             UnusableDataError: a record in it cannot be used; the message says which and why,
                 never its number.
         """
-        with contextlib.suppress(ValueError, RecursionError):
-            return [(timestamps.normalize(row[0]), *row[1:]) for row in map(_values, self._decode(body).items)]
-        # There is something unusual in it: record by record, which takes somewhat longer.
+        rows = self._usual(body)
+        # There may be something unusual in it: record by record, which takes somewhat longer.
+        return self._with_unusable(self.entries(body), offset, " to ".join(dates)) if rows is None else rows
+
+    def parse_lookup(self, body: bytes) -> list[Row]:
+        """Parse the answer to a lookup, which says of a number above all that it is on the list.
+
+        With `skip_unusable`, a time or a detail that cannot be read is an empty text or None.
+
+        Raises:
+            RetryableError: as `parse_rows`.
+            UnusableDataError: as `parse_rows`; always for a record without a number, which may be any of those asked
+                about.
+        """
+        rows = self._usual(body)
+        return [*starmap(self._listed, enumerate(self.entries(body)))] if rows is None else rows
+
+    def parse_entry(self, entry: object) -> Row | str:
+        """Return an entry of an answer as a row, or what is wrong with it."""
+        if not isinstance(entry, dict):
+            return "it is not an object"
+        self.unknown.update(entry.keys() - set(self._fields))
+        if not isinstance(entry.get(self._list.key_field), str):
+            return f"it has no {self._list.key_field} (as text)"
+        for name in self._list.other_fields:
+            if not isinstance(entry.get(name), str | None):
+                return f"its {name} is neither text nor null"
+        if not (time := self._time_of(entry)):
+            return f"its {self._list.time_field} cannot be read as a time"
+        return time, entry[self._list.key_field], *(entry.get(name) for name in self._list.other_fields)
+
+    def entries(self, body: bytes) -> list[object]:
+        """Return what an answer lists, as it is.
+
+        Raises:
+            RetryableError: as `parse_rows`.
+        """
         answer: dict[str, t.Any] = {}
         with contextlib.suppress(ValueError, RecursionError):
             answer = msgspec.json.decode(body, type=dict)
@@ -83,50 +125,67 @@ class ResponseParser:
         if answer.get("errors") or (not entries and answer.get("message") not in (None, "success")):
             msg = "the answer has the status of a success and is none"
             raise RetryableError(msg)
-        return self._with_unusable(entries, offset, " to ".join(dates))
+        return entries
 
-    def parse_usable_rows(self, body: bytes) -> list[Row]:
-        """Parse one answer, whose positions say nothing; raises what `parse_rows` does."""
-        return [row for row in self.parse_rows(body) if not row[1].startswith(UNUSABLE)]
+    def _usual(self, body: bytes) -> list[Row] | None:
+        """Return the rows of an answer that is as documented; None: it is not."""
+        with contextlib.suppress(ValueError, RecursionError):
+            return [(timestamps.normalize(row[0]), *row[1:]) for row in map(_values, self._decode(body).items)]
+        return None
 
     def _with_unusable(self, entries: list[object], offset: int, days: str) -> list[Row]:
-        rows = [self._row(entry) for entry in entries]
-        usable = [row for row in rows if isinstance(row, tuple)]
+        """Return a row for each entry, also for those that cannot be used."""
+        rows = [*map(self.parse_entry, entries)]
+        if not any(isinstance(row, str) for row in rows):
+            return t.cast("list[Row]", rows)
+        digests = [_digest(entry) if isinstance(row, str) else "" for row, entry in zip(rows, entries, strict=True)]
+        # One that begins at the end of the list may hold nothing but what was left out of another.
+        has_usable = any(isinstance(row, tuple) for row in rows) or not self.unusable.keys().isdisjoint(digests)
+        # Where times prove what was read, what has none must stand between its neighbours.
+        times = [
+            row[0] if isinstance(row, tuple) else self._time_of(entry) for row, entry in zip(rows, entries, strict=True)
+        ]
+        times = times if any(times) else [self._stood_at.get(digest, "") for digest in digests]
+        topmost = next(filter(None, times), "")
+        times = [*accumulate(times, lambda before, time: time or before, initial=topmost)][1:]
         made: list[Row] = []
-        for position, (row, entry) in enumerate(zip(rows, entries, strict=True), offset):
+        for position, (row, time, digest) in enumerate(zip(rows, times, digests, strict=True), offset):
             if isinstance(row, tuple):
                 made.append(row)
                 continue
-            if not self._skip_unusable or not usable:
-                hint = (
-                    "nor can any other of its answer"
-                    if self._skip_unusable
-                    else "to leave it out, set skip_bad_records"
-                )
+            if not self._skip_unusable or not has_usable:
+                hint = "nor can any other of its answer" if self._skip_unusable else _HINT
                 msg = f"the record at position {position} cannot be used: {row}; {hint}"
                 raise UnusableDataError(msg)
-            # Where times prove what was read, it must stand between its neighbours; it is itself in every answer.
-            time = made[-1][0] if made else usable[0][0]
-            digest = hashlib.blake2b(msgspec.json.encode(entry, order="deterministic"), digest_size=16).hexdigest()
+            self._stood_at.setdefault(digest, time)
             self.unusable.setdefault(digest, f"position {position} of {days}: {row}")
             made.append((time, UNUSABLE + digest, *[None] * len(self._list.other_fields)))
         return made
 
-    def _row(self, entry: object) -> Row | str:
-        """Return an entry as a row, or what is wrong with it."""
-        if not isinstance(entry, dict):
-            return "it is not an object"
-        self.unknown.update(entry.keys() - set(self._fields))
-        key, time = entry.get(self._list.key_field), entry.get(self._list.time_field)
-        others = [entry.get(name) for name in self._list.other_fields]
-        if not isinstance(key, str):
-            return f"it has no {self._list.key_field} (as text)"
-        for name, value in zip(self._list.other_fields, others, strict=True):
-            if value is not None and not isinstance(value, str):
-                return f"its {name} is neither text nor null"
-        with contextlib.suppress(ValueError):
-            return (timestamps.normalize(t.cast("str", time)), key, *t.cast("list[str | None]", others))
-        return f"its {self._list.time_field} cannot be read as a time"
+    def _listed(self, position: int, entry: object) -> Row:
+        """Return an entry of a lookup's answer as a row."""
+        row = self.parse_entry(entry)
+        if isinstance(row, tuple):
+            return row
+        msg = f"the record at position {position} cannot be used: {row}"
+        if not isinstance(entry, dict) or not isinstance(phone := entry.get(self._list.key_field), str):
+            raise UnusableDataError(msg)
+        if not self._skip_unusable:
+            msg = f"{msg}; to go on without what cannot be read of it, set skip_bad_records"
+            raise UnusableDataError(msg)
+        details = (entry.get(name) for name in self._list.other_fields)
+        return self._time_of(entry), phone, *(value if isinstance(value, str) else None for value in details)
+
+    def _time_of(self, entry: object) -> str:
+        """Return the time of an entry in the fixed form; empty: it cannot be read."""
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            return timestamps.normalize(t.cast("dict[str, str]", entry)[self._list.time_field])
+        return ""
+
+
+def _digest(entry: object) -> str:
+    """Return what tells an entry from others without what it holds."""
+    return hashlib.blake2b(msgspec.json.encode(entry, order="deterministic"), digest_size=16).hexdigest()
 
 
 _values = msgspec.structs.astuple

@@ -15,10 +15,6 @@ if t.TYPE_CHECKING:
 #: Seconds after which a wait looks whether to go on.
 POLL_SECONDS = 0.1
 
-#: What to know after a run that ended early.
-#: That a STATE was emitted is all that is known here: whether it is kept, the loader and the runner decide.
-RESUME_HINT = "nothing is lost: the next run goes on from the last STATE that was kept, or begins anew"
-
 #: Added to a signal's number, by the shell's convention, in the exit status of what it ended.
 SIGNALED = 128
 

@@ -27,7 +27,7 @@ from singer_sdk.plugin_base import SingerCommand
 from singer_sdk.singerlib import Catalog
 from typing_extensions import override
 
-from tap_braze_sms.concurrency.cancellation import RESUME_HINT, Cancelled
+from tap_braze_sms.concurrency.cancellation import Cancelled
 from tap_braze_sms.reading.errors import Kind, ReadingError
 from tap_braze_sms.redaction import redact_expression
 from tap_braze_sms.singer.redaction import EXPECTED_ERRORS, redact
@@ -43,8 +43,21 @@ _WRONG_SETTINGS = (
 _WRONG_INPUT = (DataError, InvalidInputLine, RecordsWithoutSchemaException)
 
 
+#: What to know after a run that something passing has ended. That a STATE was emitted is all that is known here:
+#: whether it is kept, the loader and the runner decide.
+RESUME_HINT = "; nothing is lost: the next run goes on from the last STATE that was kept, or begins anew"
+
+
 class PlainCommand(SingerCommand):
     """A command whose errors are one line."""
+
+    _resume_hint = RESUME_HINT
+
+    @override
+    def invoke(self, ctx: click.Context) -> t.Any:
+        if ctx.params.get("check"):
+            self._resume_hint = ""  # it has no STATE
+        return super().invoke(ctx)
 
     @override
     def main(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -56,8 +69,7 @@ class PlainCommand(SingerCommand):
         try:
             return super().main(*args, **kwargs)
         except Cancelled as cancelled:
-            message = f"stopped by {cancelled.signal_name}; {RESUME_HINT}"
-            self.logger.error(message)  # noqa: TRY400 (nothing went wrong here)
+            self.logger.error("stopped by %s%s", cancelled.signal_name, self._resume_hint)  # noqa: TRY400 (nothing went wrong here)
             raise
         except Exception as error:  # noqa: BLE001 (the last place that can log it)
             self._report(error)
@@ -73,6 +85,8 @@ class PlainCommand(SingerCommand):
             message = f"stream_maps: {expression} fails: {type(error).__name__}"
         elif isinstance(error, EXPECTED_ERRORS):
             message = " ".join(str(shown).split())
+            if isinstance(error, ReadingError) and error.kind is Kind.PASSING:
+                message += self._resume_hint
         elif isinstance(error, OSError) and error.filename:
             message = f"{error.filename}: {error.strerror}"
         else:

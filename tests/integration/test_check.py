@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from braze_simulator import Simulator, seeded, unusable
+from braze_simulator import Simulator, seeded
 from support.runs import KEY, config_for
-from tap_braze_sms.check import MOST_REQUESTS
+from tap_braze_sms.check import MOST_REQUESTS, MOST_TRIES
 
 NAME = "tap-braze-sms"
 
@@ -100,28 +100,59 @@ def test_of_an_empty_list_most_is_not_known(command):
         assert findings[name] == "not known"
 
 
-@pytest.mark.parametrize("status, code, reached", [("401", 77, True), ("403", 77, True), ("down", 75, False)])
+@pytest.mark.parametrize(
+    "status, code, reached", [("401", 77, True), ("403", 77, True), ("503", 75, True), ("down", 75, False)]
+)
 def test_a_check_that_is_not_let_in_says_so_and_how_far_it_came(command, entries, status, code, reached):
-    behaviour = {"down": True} if status == "down" else {"fail_next": [status]}
+    behaviour = {"down": True} if status == "down" else {"fail_next": [status] * MOST_TRIES}
     run, requests = check(command, entries, "--format", "json", **behaviour)
     assert (run.code, len(run.errors)) == (code, 1)
+    assert "STATE" not in run.errors[0]
     findings = report(run)["findings"]
     assert findings["reached"] is reached
-    assert findings["key and permission"] == ("refused" if reached else "not known")
+    assert findings["key and permission"] == ("refused" if code == 77 else "not known")
     assert requests <= MOST_REQUESTS
+    behaviour = {"down": True} if status == "down" else {"fail_next": [status] * MOST_TRIES}
+    run, _ = check(command, entries, **behaviour)
+    assert run.out.decode().startswith("version")
+    assert "Nothing that was seen differs" not in run.out.decode()
 
 
-def test_tries_count_as_requests_and_what_is_not_answered_is_not_known(command, entries):
-    with Simulator(entries, api_key=KEY) as braze:
-        braze.behaviour.fault_rate = 0.4
-        run = command(NAME, "--check", "--format", "json", config=config_for(braze))
+def check_until_it_fails(command, entries):
+    """Check a Braze that answers the first request alone; return the run."""
+    with Simulator(entries, api_key=KEY, latency=0.2) as braze:
+        run = command.start(NAME, "--check", "--format", "json", config=config_for(braze))
+        run.until(lambda: braze.requests)
+        braze.behaviour.change({"fault_rate": 1.0, "fault_kinds": ["503"], "latency": 0.0})
+        done = run.finish()
         assert len(braze.requests) <= MOST_REQUESTS
-    assert run.code in {0, 75}
+        return done
 
 
-def test_records_that_cannot_be_used_are_a_failure_that_names_the_setting(command, entries):
-    bad = [unusable(entries[-1].detected_at, kind="no_phone")]
+def test_what_is_not_answered_is_not_known(command, entries):
+    run = check_until_it_fails(command, entries)
+    assert run.code == 0
+    findings = report(run)["findings"]
+    assert findings["order"] == "newest first"
+    for name in ("records of an answer", "reason filters", "offset=0", "end_date means", "compares numbers"):
+        assert findings[name] == "not known"
+
+
+def test_what_is_answered_once_and_then_no_more_was_reached(command):
+    # It has no record, so that earlier days are asked for at once.
+    run = check_until_it_fails(command, [])
+    assert run.code == 75
+    findings = report(run)["findings"]
+    assert (findings["reached"], findings["key and permission"]) == (True, "accepted")
+
+
+@pytest.mark.parametrize(
+    "bad", ['{"phone": null, "invalid_detected_at": "soon"}', '{"phone": "1", "reason": 7, "at": 1}']
+)
+def test_records_that_cannot_be_used_are_a_failure_that_names_the_setting(command, entries, bad):
+    bad = [entries[-1]._replace(raw=bad)]
     run, _ = check(command, [*entries, *bad], "--format", "json")
     assert run.code == 65
     assert run.errors == ["check: this version does not cope with this Braze; the report says with what"]
+    assert report(run)["findings"]["records that cannot be used"] == 1
     assert "skip_bad_records" in report(run)["does_not_cope_with"][0]

@@ -267,7 +267,9 @@ def ask(simulator: Simulator, cancel_token: CancelToken, *, max_attempts: int = 
     client = BrazeClient(given, cancel_token=cancel_token, logger=logging.getLogger("test"), user_agent="test")
     params = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
     try:
-        return client.get(params, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, what="this request")
+        return client.get(
+            INVALID_PHONE_NUMBERS.path, params, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, what="this request"
+        )
     finally:
         client._session.close()
 
@@ -295,11 +297,8 @@ def test_every_try_failing_is_final_after_as_many_as_are_set(simulator, attempts
     cancel_token = Recorder()
     with pytest.raises(RequestRefusedError) as raised:
         ask(simulator, cancel_token, max_attempts=attempts)
-    assert str(raised.value) == (
-        "this request: Braze had an error (502)"
-        + (f", {attempts} times in a row" if attempts > 1 else "")
-        + "; nothing is lost: the next run goes on from the last STATE that was kept, or begins anew"
-    )
+    times = f", {attempts} times in a row" if attempts > 1 else ""
+    assert str(raised.value) == f"this request: Braze had an error (502){times}"
     assert raised.value.__context__ is raised.value.__cause__ is None
     assert len(simulator.requests) == attempts
     assert len(cancel_token.waits) == attempts - 1
@@ -349,6 +348,7 @@ def test_a_wait_ends_at_once_when_the_end_is_asked_for(simulator):
     threading.Thread(target=lambda: answered.wait(60) and cancel_token.set(15)).start()
     with pytest.raises(Cancelled) as raised:
         client.get(
+            INVALID_PHONE_NUMBERS.path,
             {"start_date": "2026-03-01", "end_date": "2026-03-02"},
             ResponseParser(INVALID_PHONE_NUMBERS).parse_rows,
             what="this",

@@ -245,7 +245,7 @@ def ask(config: dict, cancel_token: Recorder) -> RequestRefusedError:
     client = BrazeClient(given, cancel_token=cancel_token, logger=logging.getLogger("test"), user_agent="test")
     try:
         with pytest.raises(RequestRefusedError) as raised:
-            client.get({}, len, what="this request")
+            client.get("/list", {}, len, what="this request")
     finally:
         client._session.close()
     return raised.value

@@ -367,12 +367,12 @@ def test_a_loader_that_is_slow_holds_the_tap_back(command, simulator, config):
 def test_an_error_in_a_worker_ends_the_run_after_all_that_lies_before_it(simulator, config, many, monkeypatch):
     get, calls = BrazeClient.get, []
 
-    def fail_late(self, params, read, *, what, **options):
+    def fail_late(self, *asked, what):
         calls.append(what)
         if len(calls) > 30:
             msg = "a defect"
             raise RuntimeError(msg)
-        return get(self, params, read, what=what, **options)
+        return get(self, *asked, what=what)
 
     monkeypatch.setattr(BrazeClient, "get", fail_late)
     out = io.StringIO()

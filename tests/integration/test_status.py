@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from braze_simulator import Entry, seeded, spell
+from braze_simulator import Entry, seeded, spell, unusable
 from support.runs import config_for
 
 WHEN = dt.datetime(2026, 3, 1, 4, 5, 6, 789_000, tzinfo=dt.timezone.utc)
@@ -141,13 +141,26 @@ def test_an_answer_that_cannot_be_used_ends_the_run_with_the_position_not_the_nu
     assert run.errors == [
         (
             "numbers 51 to 75: the record at position 1 cannot be used: its invalid_detected_at cannot be read as a "
-            "time; to leave it out, set skip_bad_records"
+            "time; to go on without what cannot be read of it, set skip_bad_records"
         ),
     ]
     assert "Traceback" not in run.log
     assert "202555" not in run.log
     # What came before it is told.
     assert [record["phone"] for record in run.records] == asked[:50]
+
+
+@pytest.mark.parametrize("kind", ["no_time", "null_time", "unreadable_time"])
+def test_a_number_whose_time_cannot_be_read_is_on_the_list_all_the_same(simulator, command, kind):
+    simulator.add(unusable(WHEN, kind))
+    config = config_for(simulator, phone_numbers=["+12005550100", "+12005550101"], skip_bad_records=True)
+    run = only_status(command, config)
+    assert run.code == 0, run.log
+    assert [(r["phone"], r["is_invalid"], r["invalid_detected_at"]) for r in run.records] == [
+        ("+12005550100", True, None),
+        ("+12005550101", False, None),
+    ]
+    assert "Of 1 number on the list the time cannot be read, and is null" in run.log
 
 
 def test_a_file_of_25_000_numbers_is_looked_up_exactly_and_in_modest_batches(simulator, command, tmp_path):

@@ -514,7 +514,7 @@ def test_the_tap_and_the_target_share_one_budget_in_one_process(simulator):
     tap = TapBrazeSMS(config=config | {"start_date": "2026-01-01"})
     target = TargetBrazeSMS(config=config)
     for _ in range(4):
-        tap.client.get({"phone_numbers[]": ["+12025550100"]}, len, what="a lookup")
+        tap.client.get("/sms/invalid_phone_numbers", {"phone_numbers[]": ["+12025550100"]}, len, what="a lookup")
     for _ in range(3):
         target.client.remove(["+12025550100"], what="a removal")
     assert len(simulator.requests) == 7

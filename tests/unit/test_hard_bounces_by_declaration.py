@@ -150,7 +150,7 @@ class ClientOfBounces:
     def __init__(self, bounces: Bounces) -> None:
         self.bounces = bounces
 
-    def get(self, params, read, *, what, path):
+    def get(self, path, params, read, *, what):
         assert path == HARD_BOUNCES.path
         self.request_count += 1
         return read(self.bounces.body(params["start_date"], params["end_date"], params["offset"] or 0, params["limit"]))

@@ -33,7 +33,8 @@ class Braze:
         self.compare, self.cap, self.refused, self.mixed = COMPARISONS[compare], cap, refused, mixed
         self.requests = []
 
-    def get(self, params, read, *, what):
+    def get(self, path, params, read, *, what):
+        assert path == INVALID_PHONE_NUMBERS.path
         (texts,) = params.values()
         assert list(params) == ["phone_numbers[]"]
         assert len(texts) <= LARGEST_LOOKUP
@@ -48,7 +49,7 @@ class Braze:
 
 def find(braze: Braze, numbers: list[str]) -> dict[str, str]:
     """Return the day on which each number was detected last."""
-    lookup = NumberLookup(braze, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, logging.getLogger("test"))
+    lookup = NumberLookup(braze, ResponseParser(INVALID_PHONE_NUMBERS).parse_lookup, logging.getLogger("test"))
     return {number: row[0][:10] for number, row in lookup.find(numbers).items()}
 
 
@@ -96,7 +97,7 @@ def test_where_one_spelling_is_refused_the_other_is_enough(refused):
 def test_a_refusal_of_every_spelling_is_raised():
     braze = Braze([], compare="digits", cap=100, refused="plus")
     braze.mixed = False
-    braze.get = lambda params, read, *, what: (_ for _ in ()).throw(RequestRefusedError(what, status=BAD_REQUEST))
+    braze.get = lambda path, params, read, *, what: (_ for _ in ()).throw(RequestRefusedError(what, status=BAD_REQUEST))
     with pytest.raises(RequestRefusedError, match="numbers 1 to 1"):
         find(braze, ["12025550100"])
 
@@ -104,7 +105,7 @@ def test_a_refusal_of_every_spelling_is_raised():
 def test_an_ordinary_braze_is_asked_little_more_than_it_has_to_be():
     asked = [f"1202{n:07}" for n in range(3_000)]
     braze = Braze([(f"+{phone}", 1) for phone in asked[::10]], compare="digits", cap=100)
-    lookup = NumberLookup(braze, ResponseParser(INVALID_PHONE_NUMBERS).parse_rows, logging.getLogger("test"))
+    lookup = NumberLookup(braze, ResponseParser(INVALID_PHONE_NUMBERS).parse_lookup, logging.getLogger("test"))
     found = {}
     for start in range(0, len(asked), LARGEST_LOOKUP):
         found |= lookup.find(asked[start : start + LARGEST_LOOKUP], first=start + 1)

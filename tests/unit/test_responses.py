@@ -232,21 +232,54 @@ def test_an_empty_phone_is_a_record_like_any_other():
     assert ResponseParser(INVALID_PHONE_NUMBERS).parse_rows(body(entry(phone=""))) == [(FIXED, "", "deactivated")]
 
 
-def test_a_record_that_is_left_out_keeps_its_position_and_is_the_same_in_every_answer():
+LATER = "2026-03-01T05:00:00.000000+00:00"
+
+
+@pytest.mark.parametrize(
+    "bad", [entry(phone=None), entry(invalid_detected_at="soon"), without("phone"), "+12125550123"]
+)
+def test_a_record_that_is_left_out_keeps_its_position_and_is_the_same_in_every_answer(bad):
     parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True)
-    bad = entry(phone=None)
-    first, second = (parser.parse_rows(body(*entries)) for entries in ([entry(), bad, entry()], [bad, entry()]))
-    assert len(first) == 3
-    assert first[1] == second[0]
+    later = entry(invalid_detected_at=LATER)
+    answers = [later, bad, entry()], [bad, entry()], [later, bad], [bad]
+    rows = [parser.parse_rows(body(*entries)) for entries in answers]
+    assert [len(found) for found in rows] == [3, 2, 2, 1]
+    # One without a time has that of a neighbour, which may be another one elsewhere.
+    places = [row[0] for found in rows for row in found if row[1] != PHONE]
+    assert all(FIXED <= place <= LATER for place in places)
+    assert len({INVALID_PHONE_NUMBERS.identify(row) for found in rows for row in found}) == 3
     assert len(parser.unusable) == 1
-    page = Page.of(first, offset=0, limit=500, has_unusable=True)
-    rows = [row for rows in ascending([page], since="", identify=INVALID_PHONE_NUMBERS.identify) for row in rows]
-    assert rows == [(FIXED, PHONE, "deactivated")]
+    page = Page.of(rows[0], offset=0, limit=500, has_unusable=True)
+    joined = [row for rows in ascending([page], since="", identify=INVALID_PHONE_NUMBERS.identify) for row in rows]
+    assert joined == [(FIXED, PHONE, "deactivated"), (LATER, PHONE, "deactivated")]
+
+
+def test_one_whose_own_time_can_be_read_stands_there_in_every_answer():
+    parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True)
+    later = entry(invalid_detected_at=LATER)
+    for answer in ([later, entry(phone=None)], [entry(phone=None), later]):
+        assert {row[0] for row in parser.parse_rows(body(*answer))} == {LATER, FIXED}
 
 
 def test_an_answer_in_which_no_record_can_be_used_is_an_error_even_so():
+    parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True)
     with pytest.raises(UnusableDataError, match="nor can any other of its answer"):
-        ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True).parse_rows(body(entry(phone=None)))
+        parser.parse_rows(body(entry(phone=None), entry(invalid_detected_at="soon")))
+
+
+def test_what_a_lookup_says_of_a_number_that_is_listed_is_as_much_as_can_be_read():
+    parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=True)
+    odd = [entry(invalid_detected_at=None), entry(reason=7), without("reason")]
+    rows = parser.parse_lookup(body(*odd))
+    assert rows == [("", PHONE, "deactivated"), (FIXED, PHONE, None), (FIXED, PHONE, None)]
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_lookup_that_tells_of_no_number_may_be_about_any_of_those_asked_about(skips):
+    parser = ResponseParser(INVALID_PHONE_NUMBERS, skip_unusable=skips)
+    with pytest.raises(UnusableDataError, match="it has no phone") as raised:
+        parser.parse_lookup(body(entry(), entry(phone=None)))
+    assert "skip_bad_records" not in str(raised.value)
 
 
 # Pages joined
