@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import difflib
 import itertools
 import json
 import math
@@ -27,6 +28,9 @@ _DATES = "a date (2026-03-01) or a date-time (2026-03-01T00:00:00Z)"
 
 #: Settings whose values are never shown: those declared so, and the SDK's that holds the salt of hashes.
 SENSITIVE = {"stream_map_config"}
+
+#: How alike a name has to be to that of a setting to be meant for it, of 1: `dryrun`, `max_removal`.
+MISSPELLED = 0.85
 
 #: Ways to write true and false in the environment.
 _BOOLEANS = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
@@ -231,8 +235,9 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
     if isinstance(batches := config.get("batch_config"), dict):
         config["batch_config"] = _nest(batches)
     for name in config.keys() & schema["properties"].keys():
-        config[name] = _coerce_number(config[name], schema["properties"][name].get("type", ()))
+        config[name] = _coerce(config[name], schema["properties"][name].get("type", ()))
     problems = itertools.chain(
+        _check_names(config, schema["properties"]),
         (_explain(error) for error in JSONSchemaValidator(_drop_null_schemas(schema)).iter_errors(config)),
         check_connection(config),
         _check_dates(config),
@@ -244,9 +249,11 @@ def apply_defaults_and_validate(config: dict[str, t.Any], schema: dict[str, t.An
         wrong.setdefault(name, problem)
     if not wrong:
         try:
-            phone_numbers.load(config)
+            numbers = phone_numbers.load(config)
         except UnusableInputError as error:
             return [str(error)]
+        if numbers and config.pop("phone_numbers_file", None):
+            config["phone_numbers"] = numbers  # of a pipe there is nothing to read a second time
     return [f"{name}: {problem}" for name, problem in wrong.items()]
 
 
@@ -276,14 +283,19 @@ def parse_env_value(text: str, kinds: t.Sequence[str]) -> object:
         if "integer" in kinds:
             return int(text)
         if "array" in kinds or "object" in kinds:
-            return json.loads(text)
+            parsed = json.loads(text)
+            # A number alone is a list of one, in the SDK's other way to write it.
+            if isinstance(parsed, (list, dict)):
+                return parsed
     if "array" in kinds:
-        return text.split(",")  # the SDK's other way to write one
+        return text.split(",")
     return _BOOLEANS.get(text.lower(), text) if "boolean" in kinds else text
 
 
-def _coerce_number(value: object, kinds: t.Sequence[str]) -> object:
-    """Make what a number is written as (text in the environment, with a point in a file) the number that is meant."""
+def _coerce(value: object, kinds: t.Sequence[str]) -> object:
+    """Make of a text what it means, as Meltano hands on numbers and flags; of 500.0 the whole number that is meant."""
+    if "boolean" in kinds and isinstance(value, str):
+        return parse_env_value(value, kinds)
     if "number" in kinds and isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)
@@ -297,7 +309,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     refusing = t.cast("dict[str, t.Any]", error.schema)
     if not error.absolute_path:
         return name, f"is required, takes {_DATES if name.endswith('_date') else _takes(refusing['properties'][name])}"
-    if name in SENSITIVE:
+    # Maps hold salts, and numbers to compare with.
+    if name in SENSITIVE or name == "stream_maps":
         got = "an empty string" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
     else:
         got = repr(error.instance)[:80]
@@ -357,6 +370,13 @@ def _check_sizes(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
 def _check_size(name: str, got: object, where: str = "") -> t.Iterator[tuple[str, str]]:
     if type(got) is not int or got < 1:
         yield name, f"got {'nothing' if got is None else repr(got)}{where}, takes a whole number from 1 up"
+
+
+def _check_names(config: dict[str, t.Any], known: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
+    """Find settings that were meant and have no effect: without `dry_run`, `dryrun` would take numbers off the list."""
+    for name in sorted(config.keys() - set(known)):
+        if meant := difflib.get_close_matches(name.lower(), known, 1, MISSPELLED):
+            yield name, f"there is no such setting; takes {meant[0]}"
 
 
 def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:

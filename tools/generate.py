@@ -133,9 +133,9 @@ def kind_of(name: str, schema: dict[str, t.Any], *, is_ours: bool) -> str:
         # environment has it for `instance` beside `api_url`. The plugin says what it takes, in one line.
         return "string" if is_ours else "options"
     (kind,) = {*([schema["type"]] if isinstance(schema["type"], str) else schema["type"])} - {"null"}
-    if kind == "number":
-        # Meltano 4.4.1 makes a Decimal of the text of a `decimal`, and cannot write that into a plugin's
-        # configuration. The plugin reads the number out of the text.
+    # The plugin reads out of the text what it means. Meltano 4.4.1 makes a Decimal of the text of a `decimal`, and
+    # cannot write that into a plugin's configuration; of a mistyped `boolean` it makes false, and a dry run a real one.
+    if kind == "number" or (kind == "boolean" and is_ours):
         return "string"
     return "date_iso8601" if name.endswith("_date") else str(kind)
 

@@ -114,15 +114,24 @@ WRONG: list[tuple[dict, str]] = [
     ({"phone_numbers": [12125550123]}, "phone_numbers: got a value of type int at position 0, takes a string"),
     ({"phone_numbers": "+12125550123"}, "phone_numbers: got a value of type str, takes a list of strings"),
     ({"flattening_enabled": "maybe"}, "flattening_enabled: got 'maybe', takes true or false"),
-    ({"stream_maps": []}, "stream_maps: got [], takes an object"),
-    ({"stream_maps": {"__else__": "drop"}}, f"stream_maps: got 'drop' at position __else__, {AS_DOCUMENTED}"),
+    ({"stream_maps": []}, "stream_maps: got a value of type list, takes an object"),
+    (
+        {"stream_maps": {"__else__": "drop"}},
+        f"stream_maps: got a value of type str at position __else__, {AS_DOCUMENTED}",
+    ),
+    (
+        {"stream_maps": {"invalid_phone_numbers": {"hash": f"sha256('{SECRET}' + phone)", "one": 1}}},
+        f"stream_maps: got a value of type dict at position invalid_phone_numbers, {AS_DOCUMENTED}",
+    ),
+    ({"read_windows": "ture"}, "read_windows: got 'ture', takes true or false"),
+    ({"read_windows": ""}, "read_windows: got '', takes true or false"),
     (
         {"faker_config": {"seed": []}},
         f"faker_config: got [] at position seed, {AS_DOCUMENTED}",
     ),
     (
         {"stream_maps": {"invalid_phone_numbers": "md5"}},
-        f"stream_maps: got 'md5' at position invalid_phone_numbers, {AS_DOCUMENTED}",
+        f"stream_maps: got a value of type str at position invalid_phone_numbers, {AS_DOCUMENTED}",
     ),
     (
         {"faker_config": {"locale": 1}},
@@ -224,7 +233,7 @@ def environment(**variables: object) -> dict[str, str]:
         ("rate_limit_share", "half", "rate_limit_share: got 'half', takes a number above 0 and at most 1"),
         ("rate_limit_share", "nan", "rate_limit_share: got 'nan', takes a number above 0 and at most 1"),
         ("request_timeout", "inf", "request_timeout: got 'inf', takes a number above 0 and at most 86400"),
-        ("stream_maps", "{nope", "stream_maps: got '{nope', takes an object"),
+        ("stream_maps", "{nope", "stream_maps: got a value of type str, takes an object"),
         (
             "stream_map_config",
             f'{{"salt": "{SECRET}',
@@ -310,6 +319,8 @@ def test_a_folder_that_is_gone_is_told_in_one_line(command, simulator):
         *((text, "boolean", False) for text in ("false", "FALSE", "0", "no", "off")),
         ('["+12005550001"]', "array", ["+12005550001"]),
         ("+12005550001,+12005550002", "array", ["+12005550001", "+12005550002"]),
+        ("12005550001", "array", ["12005550001"]),
+        ("true", "object", "true"),
         ('{"salt": "a"}', "object", {"salt": "a"}),
         ("{", "object", "{"),
     ],
@@ -517,14 +528,54 @@ def test_a_number_written_with_a_point_is_that_number(command, simulator):
 
 
 def test_a_setting_that_does_not_exist_is_warned_about_without_its_value(command, simulator):
-    given = config_for(simulator, start_date=_days_ago(1), api_secret=SECRET, page_sise=3)
+    given = config_for(simulator, start_date=_days_ago(1), api_secret=SECRET, load_method="upsert")
     run = command("tap-braze-sms", config=given)
     assert run.code == 0, run.log
     assert sorted(run.logged("WARNING")) == [
         "There is no setting api_secret; it is ignored",
-        "There is no setting page_sise; it is ignored",
+        "There is no setting load_method; it is ignored",
     ]
     assert SECRET not in run.log
+
+
+@pytest.mark.parametrize(
+    "plugin, misspelled, meant",
+    [
+        ("tap-braze-sms", "page_sise", "page_size"),
+        ("tap-braze-sms", "start_dat", "start_date"),
+        ("tap-braze-sms", "stream_map", "stream_maps"),
+        ("target-braze-sms", "dryrun", "dry_run"),
+        ("target-braze-sms", "dryRun", "dry_run"),
+        ("target-braze-sms", "dry-run", "dry_run"),
+        ("target-braze-sms", "max_removal", "max_removals"),
+        ("target-braze-sms", "allow_wholelist", "allow_whole_list"),
+    ],
+)
+def test_a_setting_that_is_all_but_misspelled_stops_the_run(command, simulator, plugin, misspelled, meant):
+    given = {"api_key": KEY, "api_url": simulator.url, misspelled: SECRET}
+    run = command(plugin, config=given, stdin=b"")
+    assert run.code == 78
+    (error,) = run.errors
+    assert error.startswith(f"{misspelled}: there is no such setting; takes {meant}")
+    assert SECRET not in run.log
+    assert simulator.requests == []
+
+
+@pytest.mark.parametrize("given, means", [("true", True), ("No", False), ("'1'", True)])
+def test_a_flag_may_be_a_text_as_meltano_hands_it_on(given, means):
+    config = {"api_key": KEY, "instance": "US-06", "start_date": "2026-01-01", "read_windows": given}
+    assert apply_defaults_and_validate(config, TAP.to_dict()) == []
+    assert config["read_windows"] is means
+
+
+def test_a_file_of_numbers_may_be_a_pipe(command, simulator):
+    simulator.add(seeded(3, days=1))
+    number = simulator.entries()[0].phone
+    given = config_for(simulator, start_date=_days_ago(5), phone_numbers_file="/dev/stdin")
+    run = command("tap-braze-sms", config=given, stdin=number.encode())
+    assert run.code == 0, run.log
+    asked = [message["record"] for message in run.of("RECORD") if message["stream"] == "phone_number_status"]
+    assert [record["phone"] for record in asked] == [number]
 
 
 @pytest.mark.parametrize(

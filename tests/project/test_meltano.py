@@ -185,6 +185,12 @@ def test_verified_numbers_are_handed_back_and_no_others(project, braze):
     daily.write_text(looked_up)
     project.env(TAP_BRAZE_SMS_PHONE_NUMBERS=json.dumps([looked_up]), TAP_BRAZE_SMS_PHONE_NUMBERS_FILE=daily)
 
+    # Of a mistyped flag, Meltano's own kind for it would make false, and of the dry run one that is meant.
+    project.env(TARGET_BRAZE_SMS_DRY_RUN="ture")
+    assert "dry_run: got 'ture', takes true or false" in project.fails("run", "verified-to-braze")
+    assert braze.removal_posts == []
+
+    project.env(TARGET_BRAZE_SMS_DRY_RUN="false")
     project("run", "verified-to-braze")
 
     assert [len(post) for post in braze.removal_posts] == [50, 50, 40]
