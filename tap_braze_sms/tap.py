@@ -6,6 +6,7 @@ import datetime as dt
 import typing as t
 
 import click
+from singer_sdk.exceptions import ConfigurationError
 from typing_extensions import override
 
 from tap_braze_sms import settings
@@ -61,9 +62,15 @@ class TapBrazeSMS(BrazeTap):
         if not (check or clean):
             super().invoke(about=about, about_format=about_format, **kwargs)
             return
+        if about_format == "markdown":
+            msg = "--format: got markdown, takes json, or nothing for text, beside --check"
+            raise ConfigurationError(msg)
         config = kwargs["config"]
         tap = cls(config=config.config, parse_env_config=config.parse_env, validate_config=check, setup_mapper=False)
         if clean:
+            # Of the settings, it needs no more than this one.
+            if wrong := [line for line in tap.config_errors if line.startswith("batch_config: ")]:
+                raise ConfigurationError(wrong[0])
             click.echo(str(batches.clear(batches.roots(tap.config))))
         elif not tap.check(about_format):
             msg = "check: this version does not cope with this Braze; the report says with what"
@@ -74,7 +81,10 @@ class TapBrazeSMS(BrazeTap):
     def get_singer_command(cls) -> click.Command:
         command = super().get_singer_command()
         for name, help_text in {
-            "--check": "Say what the configured Braze is like, in at most 20 requests and nothing personal.",
+            "--check": (
+                "Say what the configured Braze is like, in at most 20 requests and nothing personal: as text, or with "
+                "--format json as JSON."
+            ),
             "--clean-batch-files": "Take away the BATCH files of runs that have ended. No loader may be reading them.",
         }.items():
             command.params.append(click.Option([name], is_flag=True, help=help_text))

@@ -48,10 +48,25 @@ _WRONG_INPUT = (DataError, InvalidInputLine, RecordsWithoutSchemaException)
 RESUME_HINT = "; nothing is lost: the next run goes on from the last STATE that was kept, or begins anew"
 
 
+#: What a tap does instead of a run; of ours, nothing else is done beside it.
+_ACTIONS, _OURS = (
+    {"--about", "--discover", "--test", "--check", "--clean-batch-files"},
+    {"--check", "--clean-batch-files"},
+)
+
+
 class PlainCommand(SingerCommand):
     """A command whose errors are one line."""
 
     _resume_hint = RESUME_HINT
+
+    @override
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        asked = sorted(_ACTIONS.intersection(argument.partition("=")[0] for argument in args))
+        if len(asked) > 1 and _OURS.intersection(asked):
+            msg = f"got {' and '.join(asked)}, takes one of them at a time"
+            raise ConfigurationError(msg)
+        return super().parse_args(ctx, args)
 
     @override
     def invoke(self, ctx: click.Context) -> t.Any:

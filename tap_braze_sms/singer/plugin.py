@@ -15,6 +15,7 @@ import threading
 import time
 import typing as t
 
+import click
 from dotenv import find_dotenv, load_dotenv
 from singer_sdk import Tap
 from singer_sdk.cli import plugin_cli
@@ -34,7 +35,6 @@ from tap_braze_sms.singer.writer import BufferedWriter
 if t.TYPE_CHECKING:
     from types import FrameType
 
-    import click
     from singer_sdk import Stream
 
 #: The variable of the SDK's that names a file about logging.
@@ -46,6 +46,9 @@ LAST_RESORT = 4.5
 
 class BrazePlugin(PluginBase):
     """Settings in one line when they are wrong, errors too, and ends that are noticed."""
+
+    #: What is wrong with the settings, a line each.
+    config_errors: t.Sequence[str] = ()
 
     @functools.cached_property
     def cancel_token(self) -> CancelToken:
@@ -89,7 +92,7 @@ class BrazePlugin(PluginBase):
     def _validate_config(self, *, raise_errors: bool = True) -> list[str]:
         # The SDK's messages quote whatever was given, the API key included.
         self.append_builtin_config(self.config_jsonschema)
-        errors = settings.apply_defaults_and_validate(self._config, self.config_jsonschema)
+        self.config_errors = errors = settings.apply_defaults_and_validate(self._config, self.config_jsonschema)
         if errors and raise_errors:
             # Not the SDK's ConfigValidationError, of which its command makes several lines.
             msg = "; ".join(errors)
@@ -148,6 +151,8 @@ class BrazePlugin(PluginBase):
                 param.type = ObjectFile()
             if param.name == "file_input":
                 param.type = InputFile()
+            if param.name == "config" and isinstance(param, click.Option):
+                param.help = "File of settings, or ENV for environment variables. May be repeated: later files win."
         # The SDK has no place for a command of another class, and this one differs in methods alone.
         command.__class__ = PlainCommand
         return command

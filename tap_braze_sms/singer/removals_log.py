@@ -78,11 +78,20 @@ class RemovalsLog:
 
     def _write(self, messages: Iterable[dict[str, t.Any]]) -> None:
         lines = b"".join(json.dumps(message).encode() + b"\n" for message in messages)
+        written = 0
         try:
             # By the system's own call: what goes through Python's buffers comes in pieces.
-            os.write(self._descriptor, lines)
+            while written < len(lines):
+                written += os.write(self._descriptor, lines[written:])
         except OSError as error:
+            self._take_back(written)
             raise self._unwritable(error) from None
+
+    def _take_back(self, written: int) -> None:
+        """Take out of the file again what a disk that is full has taken of lines, unless another run's follow."""
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if written and os.fstat(self._descriptor).st_size == end:
+            os.ftruncate(self._descriptor, end - written)
 
     def _unwritable(self, error: OSError) -> ConfigurationError:
         msg = f"removals_log: got {self._path!r}, which cannot be written: {error.strerror}; takes the path of a file"

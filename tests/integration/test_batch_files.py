@@ -591,6 +591,14 @@ def test_the_command_needs_no_settings_for_the_folder_of_temporary_files(command
     assert not left.exists()
 
 
+@pytest.mark.parametrize("wrong", ["none", {"storage": "x"}, {"storage": {"folder": "x"}}], ids=str)
+def test_the_command_refuses_settings_that_name_no_folder(command, config, wrong):
+    done = command(NAME, "--clean-batch-files", config=config | {"batch_config": wrong})
+    assert done.code == 78
+    (error,) = done.errors
+    assert error.startswith("batch_config: got")
+
+
 def test_what_is_not_a_folder_of_ones_own_is_left_alone(tmp_path):
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

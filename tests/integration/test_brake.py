@@ -7,11 +7,13 @@ import io
 import json
 import os
 import stat
+import subprocess
 
 import pytest
 from test_target import SCHEMA, record, state
 
 from braze_simulator import digits
+from support.paths import BIN
 from support.runs import KEY, ONE_SPELLING, config_for, lines
 from tap_braze_sms.braze.lookups import SETTLING
 from tap_braze_sms.concurrency.cancellation import CancelToken
@@ -278,6 +280,19 @@ def test_a_log_that_cannot_be_written_is_told_before_the_first_request(simulator
     assert done.code == 78
     assert done.errors == [f"removals_log: got {path!r}, which cannot be written: {why}; takes the path of a file"]
     assert not simulator.requests
+
+
+def test_a_disk_that_is_full_leaves_whole_lines_and_stops_the_run(simulator, listed, tmp_path):
+    path, config = tmp_path / "log.jsonl", tmp_path / "config.json"
+    config.write_text(json.dumps({"api_key": KEY, "api_url": simulator.url, "removals_log": str(path)}))
+    # Blocks of half a kilobyte, or a whole one: room for the SCHEMA alone.
+    line = f"ulimit -f 2; exec {BIN / 'target-braze-sms'} --config config.json"
+    given = lines(SCHEMA, *map(record, listed[:60]))
+    done = subprocess.run(["/bin/sh", "-c", line], input=given, capture_output=True, check=False, cwd=tmp_path)
+    assert done.returncode == 78, done.stderr
+    assert b"removals_log: got" in done.stderr
+    assert [json.loads(line)["type"] for line in path.read_bytes().splitlines()] == ["SCHEMA"]
+    assert simulator.removal_posts == []
 
 
 def test_the_log_is_a_load_for_a_target(simulator, listed, load, tmp_path, command):

@@ -156,3 +156,19 @@ def test_records_that_cannot_be_used_are_a_failure_that_names_the_setting(comman
     assert run.errors == ["check: this version does not cope with this Braze; the report says with what"]
     assert report(run)["findings"]["records that cannot be used"] == 1
     assert "skip_bad_records" in report(run)["does_not_cope_with"][0]
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (["--discover"], "got --check and --discover, takes one of them at a time"),
+        (["--test"], "got --check and --test, takes one of them at a time"),
+        (["--test=schema"], "got --check and --test, takes one of them at a time"),
+        (["--about"], "got --about and --check, takes one of them at a time"),
+        (["--clean-batch-files"], "got --check and --clean-batch-files, takes one of them at a time"),
+        (["--format", "markdown"], "--format: got markdown, takes json, or nothing for text, beside --check"),
+    ],
+)
+def test_nothing_else_is_done_beside_a_check(command, entries, options, problem):
+    run, requests = check(command, entries, *options)
+    assert (run.code, run.errors, requests) == (78, [problem], 0)
