@@ -21,13 +21,11 @@ from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
 from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
 from tap_braze_sms.braze.rate_limit import Budget
-from tap_braze_sms.concurrency import scheduler as scheduler_module
 from tap_braze_sms.concurrency.deadline import Deadline
 from tap_braze_sms.concurrency.scheduler import WindowScheduler
 from tap_braze_sms.reading import timestamps, windows
 from tap_braze_sms.reading.errors import NeverAtRestError, RefusedStretchError
 from tap_braze_sms.reading.time_order import EXACT, TimeOrder
-from tap_braze_sms.reading.window_reader import WindowReader
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -148,14 +146,12 @@ class Trial:
 
     @contextlib.contextmanager
     def _in_virtual_time(self) -> Iterator[None]:
-        """Have what is random drawn from the seed, what waits wait for the virtual clock, and a page be small."""
+        """Have what is random drawn from the seed, what waits wait for the virtual clock, and a window be small."""
         scenario, state = self.scenario, random.getstate()
         random.seed(f"waits {scenario.seed}")
-        shrunk = functools.partial(WindowReader, largest=scenario.largest)
         try:
             with (
                 mock.patch.object(client_module, "time", self.clock),
-                mock.patch.object(scheduler_module, "WindowReader", shrunk),
                 mock.patch.object(windows, "WINDOW_RECORDS", scenario.window_records),
             ):
                 yield
@@ -175,6 +171,7 @@ class Trial:
             functools.partial(self._fetch, client),
             identify=identify,
             page_size=scenario.page_size,
+            largest=scenario.largest,
             pool=t.cast("WorkerPool", pool),
             known_order=self._known_order,
             deadline=deadline,

@@ -15,6 +15,7 @@ from singer_sdk import typing as th
 from singer_sdk.plugin_base import JSONSchemaValidator
 
 from tap_braze_sms.braze import phone_numbers
+from tap_braze_sms.braze.client import LARGEST_PAGE
 from tap_braze_sms.braze.instances import INSTANCES, check_connection
 from tap_braze_sms.braze.list_reader import BOUNDS
 from tap_braze_sms.braze.spellings import WAYS
@@ -143,7 +144,7 @@ TAP = _declare(
         ),
     ),
     window_days=_Setting(_bounded("window_days"), 60, "Widest date window of one request, 1 to 366"),
-    page_size=_Setting(_bounded("page_size"), 500, "Records of an ordinary request, 2 to 500"),
+    page_size=_Setting(_bounded("page_size"), LARGEST_PAGE, "Records of an ordinary request, 2 to 500"),
     # At most two thousand years, and all that a clock can subtract.
     lookback_minutes=_Setting(_whole(0, 10**9), 60, "How far before the bookmark an incremental run reads again"),
     reread_days=_Setting(
@@ -375,8 +376,8 @@ def _check_size(name: str, got: object, where: str = "") -> t.Iterator[tuple[str
 def _check_names(config: dict[str, t.Any], known: t.Iterable[str]) -> t.Iterator[tuple[str, str]]:
     """Find settings that were meant and have no effect: without `dry_run`, `dryrun` would take numbers off the list."""
     for name in sorted(config.keys() - set(known)):
-        if meant := difflib.get_close_matches(name.lower(), known, 1, MISSPELLED):
-            yield name, f"there is no such setting; takes {meant[0]}"
+        if alike := difflib.get_close_matches(name.lower(), known, 1, MISSPELLED):
+            yield name, f"there is no such setting; takes {alike[0]}"
 
 
 def _check_dates(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:

@@ -44,7 +44,8 @@ MOST_HELD = 10_000
 
 #: By what Braze's list is known for itself: the tap's name of the stream, or what its records have. What lookups give
 #: has these, too, and says beside them whether a number is on the list.
-WHOLE_LIST, OF_THE_LIST, OF_LOOKUPS = "invalid_phone_numbers", {"phone", "invalid_detected_at"}, "is_invalid"
+WHOLE_LIST, OF_LOOKUPS = "invalid_phone_numbers", "is_invalid"
+OF_THE_LIST = {INVALID_PHONE_NUMBERS.key_field, INVALID_PHONE_NUMBERS.time_field}
 
 _NO_STATE = object()
 

@@ -72,7 +72,7 @@ def build() -> tuple[Path, Path]:
 
 
 def tracked() -> set[str]:
-    """Give the files that Git knows."""
+    """Return the files that Git knows."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S607
     return {*filter(None, listed.stdout.split("\0"))}
 

@@ -74,7 +74,7 @@ def invalid_phone_numbers(context: dg.AssetExecutionContext) -> dg.MaterializeRe
 
 
 def end_of_loaded_months(instance: dg.DagsterInstance, workspace: str) -> dt.datetime:
-    """Give the instant up to which months are loaded without a gap; where none are, the beginning."""
+    """Return the instant up to which months are loaded without a gap; where none are, the beginning."""
     keys = {m: dg.MultiPartitionKey({"workspace": workspace, "month": m}) for m in MONTHS.get_partition_keys()}
     status = instance.get_status_by_partition(invalid_phone_numbers_by_month.key, [*keys.values()], BY_MONTH) or {}
     end = beginning(workspace)
@@ -88,7 +88,7 @@ def end_of_loaded_months(instance: dg.DagsterInstance, workspace: str) -> dt.dat
 
 
 def beginning(workspace: str) -> dt.datetime:
-    """Give the earliest detection wanted of a workspace."""
+    """Return the earliest detection wanted of a workspace."""
     start = dt.datetime.fromisoformat(str(WORKSPACES[workspace]["start_date"]))
     return start if start.tzinfo else start.replace(tzinfo=dt.timezone.utc)
 

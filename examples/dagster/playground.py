@@ -67,11 +67,11 @@ class Playground:
         self.instance = dg.DagsterInstance.from_config(str(folder / "home"))
 
     def partitions(self, workspaces: Iterable[str] | None = None) -> list[str]:
-        """Give the keys of every month of some workspaces, or of all."""
+        """Return the keys of every month of some workspaces, or of all."""
         return [f"{month}|{name}" for name in workspaces or self.brazes for month in MONTHS]
 
     def events(self, workspace: str, month: str | None = None) -> list[Event]:
-        """Give what Braze holds of a workspace, in one month or in all its time."""
+        """Return what Braze holds of a workspace, in one month or in all its time."""
         return sorted(
             (workspace, entry.phone, entry.detected_at.replace(tzinfo=None))
             for entry in self.brazes[workspace].entries()
@@ -79,7 +79,7 @@ class Playground:
         )
 
     def of_partitions(self, keys: Iterable[str]) -> list[Event]:
-        """Give what Braze holds of some partitions."""
+        """Return what Braze holds of some partitions."""
         return sorted(event for key in keys for event in self.events(*reversed(key.split("|"))))
 
     def ask(self, sql: str) -> list[tuple[t.Any, ...]]:
@@ -89,7 +89,7 @@ class Playground:
             return cursor.fetchall() if cursor.description else []
 
     def rows(self) -> list[Event]:
-        """Give all that the table holds."""
+        """Return all that the table holds."""
         return sorted(self.ask("SELECT workspace, phone, invalid_detected_at FROM braze.invalid_phone_numbers"))
 
     @contextlib.contextmanager
@@ -116,7 +116,7 @@ class Playground:
         return {run.tags["dagster/partition"]: run.run_id for run in runs if run.run_id not in known}
 
     def run(self, run_id: str) -> dg.DagsterRun:
-        """Give a run as it is now."""
+        """Return a run as it is now."""
         (run,) = self.instance.get_runs(dg.RunsFilter(run_ids=[run_id]))
         return run
 
@@ -143,7 +143,7 @@ class Playground:
 
 
 def edges() -> list[Entry]:
-    """Give detections at the first instant of each month, and at the last before it."""
+    """Return detections at the first instant of each month, and at the last before it."""
     moments = [edge - before for edge in EDGES for before in (dt.timedelta(0), dt.timedelta(milliseconds=1))]
     return [Entry(f"+1201555{index:04}", moment, "deactivated", spell(moment)) for index, moment in enumerate(moments)]
 

@@ -88,7 +88,7 @@ def run(definitions):
 
 
 def first_day_asked_for(braze) -> str:
-    """Give the first day of the earliest window that was asked for since the last question."""
+    """Return the first day of the earliest window that was asked for since the last question."""
     days = [request.params["start_date"][0] for request in braze.requests]
     braze.requests.clear()
     return min(days)

@@ -32,6 +32,8 @@ def check_connection(config: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str
     for name, fitting, wanted in (("api_key", "[!#-&(-~]*", "the key alone"), ("user_agent", "[ -~]*", "plain ASCII")):
         if not re.fullmatch(fitting, str(config.get(name, ""))):
             yield name, f"got a string with a character that does not belong there, takes {wanted}"
+    if not config.get("api_key"):
+        yield "api_key", "got an empty string, takes the key alone"
     given = [name for name in ("instance", "api_url") if name in config]
     if len(given) != 1:
         got = "both" if given else "neither"

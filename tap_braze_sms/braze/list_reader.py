@@ -12,7 +12,7 @@ import logging
 import signal
 import typing as t
 
-from tap_braze_sms.braze.client import BrazeClient
+from tap_braze_sms.braze.client import LARGEST_PAGE, BrazeClient
 from tap_braze_sms.braze.errors import BAD_REQUEST, RequestRefusedError
 from tap_braze_sms.braze.instances import INSTANCES, check_connection
 from tap_braze_sms.braze.lists import INVALID_PHONE_NUMBERS
@@ -40,7 +40,7 @@ BOUNDS: dict[str, tuple[int, int]] = {
     "max_attempts": (1, 20),
     "max_parallel_requests": (1, 64),
     "window_days": (1, 366),
-    "page_size": (2, 500),
+    "page_size": (2, LARGEST_PAGE),
 }
 
 
@@ -78,6 +78,7 @@ class ListReader:
             self._fetch,
             identify=braze_list.identify,
             page_size=settings["page_size"],
+            largest=LARGEST_PAGE,
             pool=pool,
             known_order=known_order,
             deadline=deadline,
@@ -150,7 +151,7 @@ def read_records(
     max_attempts: int = 8,
     max_parallel_requests: int = 8,
     window_days: int = 60,
-    page_size: int = 500,
+    page_size: int = LARGEST_PAGE,
     skip_bad_records: bool = False,
 ) -> Iterator[dict[str, str | None]]:
     """Read one of Braze's lists without Singer, with the guarantees of the tap.

@@ -141,13 +141,9 @@ class ResponseParser:
         digests = [_digest(entry) if isinstance(row, str) else "" for row, entry in zip(rows, entries, strict=True)]
         # One that begins at the end of the list may hold nothing but what was left out of another.
         has_usable = any(isinstance(row, tuple) for row in rows) or not self.unusable.keys().isdisjoint(digests)
-        # Where times prove what was read, what has none must stand between its neighbours.
-        times = [
-            row[0] if isinstance(row, tuple) else self._time_of(entry) for row, entry in zip(rows, entries, strict=True)
-        ]
-        times = times if any(times) else [self._stood_at.get(digest, "") for digest in digests]
-        topmost = next(filter(None, times), "")
-        times = [*accumulate(times, lambda before, time: time or before, initial=topmost)][1:]
+        # In an answer without any, they stand where they were met before.
+        times = [*map(self._time_of, entries)]
+        times = _filled(times if any(times) else [self._stood_at.get(digest, "") for digest in digests])
         made: list[Row] = []
         for position, (row, time, digest) in enumerate(zip(rows, times, digests, strict=True), offset):
             if isinstance(row, tuple):
@@ -181,6 +177,12 @@ class ResponseParser:
         with contextlib.suppress(ValueError, LookupError, TypeError):
             return timestamps.normalize(t.cast("dict[str, str]", entry)[self._list.time_field])
         return ""
+
+
+def _filled(times: list[str]) -> list[str]:
+    """Return times, of which those that are missing are a neighbour's: there their entries stand."""
+    topmost = next(filter(None, times), "")
+    return [*accumulate(times, lambda before, time: time or before, initial=topmost)][1:]
 
 
 def _digest(entry: object) -> str:

@@ -64,7 +64,8 @@ class Spellings:
                     raise
                 refusals.append(refused)
         if taken:
-            self.ways = tuple(taken) if refusals else self.ways
+            if refusals:
+                self.ways = tuple(taken)
             return list(taken.values())
         if self.per_number == 1:
             raise refusals[0]

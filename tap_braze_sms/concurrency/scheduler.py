@@ -102,6 +102,7 @@ class WindowScheduler:
         fetch: Makes one request; called by the workers.
         identify: Returns what decides whether two rows are one record.
         page_size: Records of an ordinary request.
+        largest: Most records to ask for in one request.
         pool: Makes the requests; ended with the iteration.
         known_order: How earlier runs saw the list descend by time.
         deadline: When no further window is begun.
@@ -115,6 +116,7 @@ class WindowScheduler:
         *,
         identify: Identify,
         page_size: int,
+        largest: int,
         pool: WorkerPool,
         known_order: TimeOrder = EXACT,
         deadline: Deadline | None = None,
@@ -132,6 +134,7 @@ class WindowScheduler:
         self._fetch = fetch
         self._identify = identify
         self._page_size = page_size
+        self._largest = largest
         self._known_order = known_order
         self._deadline = deadline or Deadline()
         self._range_limit = RangeLimit()
@@ -276,6 +279,7 @@ class WindowScheduler:
             window,
             identify=self._identify,
             page_size=self._page_size,
+            largest=self._largest,
             assume_end_inclusive=self._assume_end_inclusive,
             answer_size=self.answer_size,
             known_order=self._known_order,
@@ -291,6 +295,7 @@ class WindowScheduler:
             return
         except BaseException as error:  # noqa: BLE001 (raised when this window's turn comes)
             reader.error = error
+            return
         self._range_limit.accept(reader.window.days)
         self.order = self.order.combined(reader.order)
         if self._plan.density is None:

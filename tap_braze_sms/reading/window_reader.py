@@ -58,8 +58,8 @@ class WindowReader:
         window: What to read.
         identify: Returns what decides whether two rows are one record.
         page_size: Records of an ordinary request; boundaries may ask for more.
-        assume_end_inclusive: Braze is known to count ``end_date`` in.
         largest: Most records to ask for in one request.
+        assume_end_inclusive: Braze is known to count ``end_date`` in.
         answer_size: How many records answers were seen to hold, by all windows of the run.
         known_order: How earlier runs saw the list descend.
     """
@@ -70,8 +70,8 @@ class WindowReader:
         *,
         identify: Identify,
         page_size: int,
+        largest: int,
         assume_end_inclusive: bool = False,
-        largest: int = 500,
         answer_size: AnswerSize | None = None,
         known_order: TimeOrder = EXACT,
     ) -> None:

@@ -96,7 +96,7 @@ class RedactingReader(SingerReader):
         super().__init__()
         self._line = 0
         #: Streams that a SCHEMA was read of.
-        self._streams: list[object] = []
+        self._streams: set[str] = set()
 
     @override
     def process_lines(
@@ -135,12 +135,12 @@ class RedactingReader(SingerReader):
         with contextlib.suppress(ValueError, TypeError, RecursionError):
             message = dict(**json.loads(line))
         kind, stream = message.get("type"), message.get("stream")
-        if kind == SingerMessageType.SCHEMA:
-            self._streams.append(stream)
         if problem := _problem(message, line):
             msg = f"line {self._line} of the input {problem}"
             raise InvalidInputLine(msg)
-        if kind != SingerMessageType.STATE and stream not in self._streams:
+        if kind == SingerMessageType.SCHEMA:
+            self._streams.add(message["stream"])
+        elif kind != SingerMessageType.STATE and not (isinstance(stream, str) and stream in self._streams):
             msg = f"line {self._line} of the input is {kind} before the SCHEMA of its stream"
             raise RecordsWithoutSchemaException(msg)
         if kind == SingerMessageType.BATCH:

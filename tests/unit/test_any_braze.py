@@ -79,6 +79,7 @@ def schedule(
         fetch,
         identify=record_of,
         page_size=page_size,
+        largest=500,
         pool=WorkerPool(parallel, CancelToken()),
         known_order=known_order,
     )
@@ -255,7 +256,7 @@ def test_two_answers_cut_alike_are_no_end():
     strange = StrangeList(1, 300, order="time")
     answer, longest = strange.answer, {0: 90}
     strange.answer = lambda dates, offset, limit: answer(dates, offset, min(limit, longest.get(offset, 70)))
-    reader = WindowReader(strange.window, identify=record_of, page_size=500)
+    reader = WindowReader(strange.window, identify=record_of, page_size=500, largest=500)
     requests = [reader.next_request()]
     reader.add_page(requests[0], strange.answer(reader.dates, 0, 500))
     again = PageRequest(40, 500, 500)
@@ -304,7 +305,7 @@ def test_one_that_is_older_by_chance_ends_nothing(order):
     # The last of the first 500, of all that could be.
     rows = [*page.rows()[:499], (timestamps.format_utc(before), "+12015550100", None)]
     listed = [*rows, *strange.answer(("2026-03-02", "2026-03-03"), 499, 500).rows()]
-    reader = WindowReader(strange.window, identify=record_of, page_size=500)
+    reader = WindowReader(strange.window, identify=record_of, page_size=500, largest=500)
     while not reader.done:
         request = reader.next_request()
         here = listed[request.offset : request.offset + request.limit]

@@ -134,7 +134,9 @@ def test_nothing_of_a_list_of_addresses_with_the_same_digits_is_lost_while_it_mo
     pool = WorkerPool(8, CancelToken())
     found = [
         (row[0], row[1])
-        for rows, _ in WindowScheduler(plan, fetch, identify=HARD_BOUNCES.identify, page_size=500, pool=pool)
+        for rows, _ in WindowScheduler(
+            plan, fetch, identify=HARD_BOUNCES.identify, page_size=500, largest=500, pool=pool
+        )
         for row in rows
     ]
     assert_true_to(bounces, found)

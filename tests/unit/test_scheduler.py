@@ -52,7 +52,7 @@ def schedule(
 
     plan = Planner(since, until, today=DAY + dt.timedelta(days=moving.days - 1), widest=window_days)
     pool = WorkerPool(parallel, CancelToken())
-    scheduler = WindowScheduler(plan, fetch, identify=identify, page_size=page_size, pool=pool)
+    scheduler = WindowScheduler(plan, fetch, identify=identify, page_size=page_size, largest=500, pool=pool)
     taken: list[Row] = []
     for rows, _ in scheduler:
         taken += rows
@@ -177,7 +177,7 @@ def schedule_in_rounds(moving: MovingList, size: int) -> tuple[WindowScheduler, 
     plan = Planner(START, None, today=DAY + dt.timedelta(days=moving.days - 1), widest=30)
     pool = PoolInRounds(size)
     return WindowScheduler(
-        plan, lambda d, o, n, w: moving.answer(d, o, n), identify=identify, page_size=500, pool=pool
+        plan, lambda d, o, n, w: moving.answer(d, o, n), identify=identify, page_size=500, largest=500, pool=pool
     ), pool
 
 
@@ -233,7 +233,9 @@ def test_a_failure_is_raised_only_after_all_that_lies_before_it():
         return moving.answer(dates, offset, limit)
 
     plan = Planner(START, None, today=DAY + dt.timedelta(days=99), widest=7)
-    scheduler = WindowScheduler(plan, fetch, identify=identify, page_size=500, pool=WorkerPool(16, CancelToken()))
+    scheduler = WindowScheduler(
+        plan, fetch, identify=identify, page_size=500, largest=500, pool=WorkerPool(16, CancelToken())
+    )
     rows: list[Row] = []
     reached: list[str] = []
     stretches = iter(scheduler)
@@ -259,6 +261,7 @@ def test_no_thread_is_left_when_the_scheduler_is_closed_early():
             lambda d, o, n, w: moving.answer(d, o, n),
             identify=identify,
             page_size=50,
+            largest=500,
             pool=WorkerPool(16, CancelToken()),
         )
     )
@@ -277,7 +280,7 @@ def test_windows_that_wait_for_an_earlier_one_are_not_read_to_their_end():
     plan = Planner(START, None, today=DAY + dt.timedelta(days=119), widest=30)
     pool = WorkerPool(4, CancelToken())
     scheduler = WindowScheduler(
-        plan, lambda d, o, n, w: moving.answer(d, o, n), identify=identify, page_size=50, pool=pool
+        plan, lambda d, o, n, w: moving.answer(d, o, n), identify=identify, page_size=50, largest=500, pool=pool
     )
     next(rows for rows, _ in scheduler if rows)
     first_window = sum(row[0] < timestamps.midnight(DAY + dt.timedelta(days=32)) for row in moving.rows)

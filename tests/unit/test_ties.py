@@ -190,7 +190,7 @@ def test_a_pass_sees_both_ends_though_some_arrive_or_leave_before_it():
 @pytest.mark.parametrize("leaving", [1, 5, 20])
 def test_an_instant_that_thousands_share_is_read_truly_while_many_leave_between_two_answers(leaving):
     moving = MovingList(1, records=5_000, instants=1)
-    reader = WindowReader(moving.window, identify=identify, page_size=500)
+    reader = WindowReader(moving.window, identify=identify, page_size=500, largest=500)
     while not reader.done:
         request = reader.next_request()
         for _ in range(leaving):

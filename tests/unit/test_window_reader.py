@@ -33,7 +33,13 @@ def read(
     moving: MovingList, *, page_size: int = 500, parallel: int = 1, seed: int = 0, **options
 ) -> tuple[WindowReader, list[Row]]:
     """Read the window of a list, answers coming in any order."""
-    reader = WindowReader(options.pop("window", moving.window), identify=identify, page_size=page_size, **options)
+    reader = WindowReader(
+        options.pop("window", moving.window),
+        identify=identify,
+        page_size=page_size,
+        largest=options.pop("largest", 500),
+        **options,
+    )
     answer_in_any_order(reader, moving, parallel=parallel, seed=seed, most=MOST_REQUESTS)
     return reader, [row for rows in reader.rows() for row in rows]
 
@@ -135,7 +141,7 @@ def test_a_removal_among_records_that_hide_their_microseconds_is_noticed():
     # In descending order of microseconds; every third record shows whole seconds only.
     hidden = [0 if number % 3 == 0 else 990_000 - 10_000 * number for number in range(40)]
     listed = [(f"2026-03-02T04:05:06.{part:06}+00:00", f"+1212555{n:04}", None) for n, part in enumerate(hidden)]
-    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=10)
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=10, largest=500)
     while not reader.done:
         request = reader.next_request()
         page = page_of(listed, request)
@@ -191,7 +197,7 @@ def test_a_tie_larger_than_a_page_is_read_while_others_arrive_with_each_answer()
     listed = [(timestamps.midnight(DAY)[:11] + "04:05:06.000000+00:00", f"+1212555{n:04}", None) for n in range(600)]
     newest = listed[0][0].replace("T04", "T05")
     arrived: list[Row] = [(newest, f"+1414555{n:04}", None) for n in range(30)]
-    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=500)
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=500, largest=500)
     while not reader.done:
         request = reader.next_request()
         now = arrived[::-1] + listed
@@ -230,7 +236,7 @@ def test_a_list_that_never_comes_to_rest_ends_the_run_after_a_while_and_names_th
 def test_a_record_at_the_first_wanted_instant_is_not_lost_when_those_before_it_leave():
     midnight = timestamps.midnight(DAY)
     listed = [(midnight, f"+1212555000{number}", None) for number in range(3)]
-    reader = WindowReader(Window(DAY, 1, midnight, None), identify=identify, page_size=2)
+    reader = WindowReader(Window(DAY, 1, midnight, None), identify=identify, page_size=2, largest=500)
     while not reader.done:
         request = reader.next_request()
         page = page_of(listed, request)
@@ -258,7 +264,7 @@ def test_records_of_one_instant_cost_few_requests_more(together):
 
 def test_guesses_at_how_far_a_list_goes_are_made_one_after_the_other():
     moving = MovingList(4, records=5_000)
-    reader = WindowReader(moving.window, identify=identify, page_size=100)
+    reader = WindowReader(moving.window, identify=identify, page_size=100, largest=500)
     asked: list[PageRequest] = []
     guesses = 0
     while not reader.done:
@@ -289,7 +295,7 @@ def rounds_of(reader: WindowReader, answer) -> int:
 @pytest.mark.parametrize("days, records, most", [(1, 10_000, 8), (1, 60_000, 15), (30, 10_000, 7), (30, 60_000, 12)])
 def test_a_large_window_is_not_read_page_after_page(days, records, most):
     moving = MovingList(6, records=records, days=days)
-    reader = WindowReader(moving.window, identify=identify, page_size=500)
+    reader = WindowReader(moving.window, identify=identify, page_size=500, largest=500)
     rounds = rounds_of(reader, lambda request: moving.answer(reader.dates, request.offset, request.limit))
     assert reader.done
     assert moving.requests <= 1.1 * records / 500 + 1
@@ -302,7 +308,9 @@ def test_between_pages_asked_for_ahead_lie_no_more_than_are_needed(tied):
     start = timestamps.parse(timestamps.midnight(DAY))
     at = [start + dt.timedelta(seconds=100 * (n if n > 20_000 - tied else n - n % 3)) for n in range(20_000, 0, -1)]
     rows = [(timestamps.format_utc(moment), f"+1212555{n:05}", None) for n, moment in enumerate(at)]
-    reader = WindowReader(Window(DAY, 30, timestamps.midnight(DAY), None), identify=identify, page_size=500)
+    reader = WindowReader(
+        Window(DAY, 30, timestamps.midnight(DAY), None), identify=identify, page_size=500, largest=500
+    )
     full = 0
     while request := reader.next_request(speculative=True) or reader.next_request():
         page = page_of(rows, request)
@@ -326,7 +334,7 @@ def test_half_an_hour_of_many_records_costs_two_requests_and_a_proof_of_its_end_
         requests += 1
         return page_of(rows, request)
 
-    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=500)
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=500, largest=500)
     rounds_of(reader, answer)
     assert reader.done
     assert requests <= math.ceil(records / 496) + 3
@@ -336,7 +344,7 @@ def test_half_an_hour_of_many_records_costs_two_requests_and_a_proof_of_its_end_
 def test_how_far_a_burst_goes_is_found_out_in_few_requests(records):
     """Nothing tells before: its end is looked for as in a book, and each page on the way is needed."""
     rows = [(f"2026-03-02T04:05:{n / 1_000:09.6f}+00:00", f"+1212555{n:04}", None) for n in range(10 * records)]
-    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=10)
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=10, largest=500)
     asked: deque[PageRequest] = deque()
     requests = 0
     while not reader.done:
@@ -352,7 +360,7 @@ def test_how_far_a_burst_goes_is_found_out_in_few_requests(records):
 
 def test_a_list_that_empties_while_it_is_read_is_done_at_once():
     moving = MovingList(4, records=2)
-    reader = WindowReader(moving.window, identify=identify, page_size=2)
+    reader = WindowReader(moving.window, identify=identify, page_size=2, largest=500)
     while not reader.done:
         request = reader.next_request()
         reader.add_page(request, moving.answer(reader.dates, request.offset, request.limit))
@@ -362,7 +370,7 @@ def test_a_list_that_empties_while_it_is_read_is_done_at_once():
 
 def test_the_share_that_is_read_grows_with_what_is_read():
     moving = MovingList(4, records=5_000, days=4)
-    reader = WindowReader(moving.window, identify=identify, page_size=500)
+    reader = WindowReader(moving.window, identify=identify, page_size=500, largest=500)
     assert reader.fraction_done == 0
     while not reader.done:
         request = reader.next_request()
@@ -397,7 +405,7 @@ def test_the_end_is_kept_out_of_the_window_however_braze_counts_it():
 
 def read_while_it_changes_at_once(moving: MovingList, change) -> list[Row]:
     """Read a list that changes after most of it is read."""
-    reader = WindowReader(moving.window, identify=identify, page_size=500)
+    reader = WindowReader(moving.window, identify=identify, page_size=500, largest=500)
     while not reader.done:
         request = reader.next_request()
         if moving.requests == 45:
@@ -420,7 +428,11 @@ def read_while_it_changes_at_once(moving: MovingList, change) -> list[Row]:
 )
 def test_only_what_lies_well_behind_the_end_shows_that_braze_counts_that_day_in(moment, records, assumed, included):
     reader = WindowReader(
-        Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=20, assume_end_inclusive=assumed
+        Window(DAY, 1, timestamps.midnight(DAY), None),
+        identify=identify,
+        page_size=20,
+        largest=500,
+        assume_end_inclusive=assumed,
     )
     request = reader.next_request()
     rows = [(moment, f"+121255501{number:02}", None) for number in range(records)]
@@ -465,7 +477,7 @@ def test_a_large_import_is_read_truly_though_thousands_arrive_and_answers_come_l
     def answer(request):
         return page_of(listed, request)
 
-    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=500)
+    reader = WindowReader(Window(DAY, 1, timestamps.midnight(DAY), None), identify=identify, page_size=500, largest=500)
     under_way: list[PageRequest] = []
     late: list[PageRequest] = []
     while True:
