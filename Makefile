@@ -36,7 +36,7 @@ help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-13s %s\n", $$1, $$2 }'
 
 demo: $(VENV)/demo.stamp ## Braze's simulator → tap → Postgres under Meltano, twice, numbers back to Braze, a chart
-	@$(PYTHON_IN_VENV) demo/run.py $(ARGS)
+	@$(PYTHON_IN_VENV) demo/run.py
 
 warehouse: $(VENV)/demo.stamp ## psql on the demo's warehouse, server and all (ARGS="-c 'SELECT …'" asks one question)
 	@$(PYTHON_IN_VENV) demo/warehouse.py $(ARGS)

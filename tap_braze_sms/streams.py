@@ -68,7 +68,7 @@ class Reasons:
         """Return the records that have the reason."""
         if self._wanted is None:
             return records
-        self._met.update(str(record["reason"]) for record in records)
+        self._met.update(str(record["reason"] or "none") for record in records)
         return [record for record in records if record["reason"] == self._wanted]
 
     def surprises(self) -> Iterator[str]:
@@ -481,7 +481,7 @@ class ReadWindowsStream(BrazeStream):
 
     @override
     def read(self) -> Iterator[list[Record]]:
-        if not self._is_announced:
+        if not self._is_announced and self.ABORT_AT_RECORD_COUNT is None:
             self.logger.warning("No window of invalid_phone_numbers was read: is that stream selected?")
         yield []
 

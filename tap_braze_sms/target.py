@@ -262,7 +262,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
         for batch in self._accepted:
             self._note((n for n in batch.numbers if n not in listed), batch, removals_log.GONE)
             self._note((n for n in batch.numbers if n in listed), batch, removals_log.STILL_LISTED)
-        confirmed = f"confirm: {len(listed)} of {pluralize(len(numbers), 'number')} are still on the list"
+        confirmed = f"confirm: {len(listed)} of {pluralize(len(numbers), 'number')} still on the list"
         if listed:
             msg = f"{confirmed}, which Braze had accepted to take off it; phone_spelling both is right for any Braze"
             raise UnusableDataError(msg)

@@ -55,6 +55,8 @@ def invalid_phone_numbers(
 def main(days: list[str]) -> None:
     """Load what is new, or the days from the first up to the second."""
     resource = invalid_phone_numbers
+    if len(days) == 1:
+        sys.exit("takes two days, the first wanted and the first that is not, or none")
     if days:
         first, end = (dt.datetime.fromisoformat(day).replace(tzinfo=dt.timezone.utc) for day in days)
         # With an end, dlt neither uses nor moves what it remembers.

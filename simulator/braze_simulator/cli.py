@@ -152,5 +152,5 @@ def main() -> None:
             flush=True,
         )
         if args.strange is not None:
-            print(f"Again: {again(['python', '-m', 'braze_simulator', *sys.argv[1:]], drawn)}", flush=True)
+            print(f"Again: {again(['braze-simulator', *sys.argv[1:]], drawn)}", flush=True)
         stopped.recv(1)

@@ -115,8 +115,9 @@ class ListReader:
         if found:
             yield f"Braze differs from its documents, which was allowed for: {'; '.join(found)}"
         if scheduler.conflicts:
+            key, others = self._list.key_field, " or ".join(self._list.other_fields)
             yield (
-                f"One name at one instant was listed with different details, {scheduler.conflicts} times: "
+                f"One {key} at one instant was listed with another {others}, {scheduler.conflicts} times: "
                 "what Braze lists first is kept"
             )
         if self.parser.unknown:

@@ -68,7 +68,8 @@ class NumberLookup:
         start = 0
         while start < len(numbers):
             batch = numbers[start : start + LARGEST_LOOKUP // self._spellings.per_number]
-            where = f"numbers {first + start} to {first + start + len(batch) - 1}"
+            place = first + start
+            where = f"numbers {place} to {place + len(batch) - 1}" if len(batch) > 1 else f"number {place}"
             rows.update(*self._spellings.send(functools.partial(self._complete, batch, where)))
             self._compare(rows, where)
             start += len(batch)

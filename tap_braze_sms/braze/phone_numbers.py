@@ -66,6 +66,8 @@ def load(config: Mapping[str, t.Any]) -> list[str]:
     for where, text in _configured(config):
         if not is_number(text):
             wanted = f"every number has {LEAST_DIGITS} to {MOST_DIGITS} digits, as in +15555550100"
+            if where.startswith("phone_numbers_file"):
+                wanted += f"; a CSV has them in a column {COLUMN}"
             msg = f"{where} holds no phone number; {wanted}"
             raise UnusableInputError(msg)
         spelled.setdefault(normalize(text), text)
@@ -82,7 +84,8 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
             file = io.StringIO(content.decode(encodings.detect(content), "replace"), newline="")
             yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
         except (OSError, csv.Error) as error:
-            problem = f"got {path!r}, which cannot be read: {error}; takes a file of numbers, one a line"
+            why = error.strerror if isinstance(error, OSError) else error
+            problem = f"got {path!r}, which cannot be read: {why}; takes numbers, one a line, or a CSV of them"
             msg = f"phone_numbers_file: {problem}"
             raise UnusableInputError(msg) from None
 

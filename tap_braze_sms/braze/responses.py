@@ -123,7 +123,7 @@ class ResponseParser:
             msg = f"the answer is not JSON with a list `{self._list.items}`"
             raise RetryableError(msg)
         if answer.get("errors") or (not entries and answer.get("message") not in (None, "success")):
-            msg = "the answer has the status of a success and is none"
+            msg = "the answer tells of a failure, with the status of a success"
             raise RetryableError(msg)
         return entries
 

@@ -70,7 +70,10 @@ def midnight(day: dt.date) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return a duration as people say it."""
-    for limit, unit, decimals, name in ((10, 1, 1, "s"), (120, 1, 0, "s"), (90 * 60, 60, 0, "min")):
+    for limit, unit, decimals, name in (
+        *((10, 1, 1, "s"), (120, 1, 0, "s"), (90 * 60, 60, 0, "min")),
+        (48 * 3600, 3600, 1, "h"),
+    ):
         if seconds < limit:
             return f"{seconds / unit:.{decimals}f} {name}"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.0f} days"

@@ -152,7 +152,7 @@ def test_what_is_held_back_is_bounded(simulator, load):
 def test_confirm_says_that_none_is_listed_any_more(simulator, listed, load):
     done = load(SCHEMA, *map(record, listed[:60]), state({"n": 60}), confirm=True)
     assert (done.code, done.messages) == (0, [{"n": 60}])
-    assert "confirm: 0 of 60 numbers are still on the list" in done.log
+    assert "confirm: 0 of 60 numbers still on the list" in done.log
     assert len(simulator.removal_posts) == 2
 
 
@@ -185,7 +185,7 @@ def test_confirm_fails_where_numbers_stay_on_the_list(simulator, listed):
     messages = [SCHEMA, *map(record, listed[:60])]
     with pytest.raises(UnusableDataError) as raised:
         load_here(simulator, cancel_token, *messages, confirm=True, phone_spelling="plus")
-    assert str(raised.value).startswith("confirm: 60 of 60 numbers are still on the list, which Braze had accepted")
+    assert str(raised.value).startswith("confirm: 60 of 60 numbers still on the list, which Braze had accepted")
     assert cancel_token.waits == list(SETTLING)
     assert raised.value.kind.name == "DATA"
 
