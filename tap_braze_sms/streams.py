@@ -135,8 +135,12 @@ class BrazeStream(Stream):
         self, batch_config: BatchConfig, context: Context | None = None
     ) -> Iterable[tuple[BaseBatchFileEncoding, list[str]]]:
         # In a format that the SDK writes, or whoever has brought an encoder of it.
-        storage = self._tap.batch_folder.storage
-        return super().get_batches(dataclasses.replace(batch_config, storage=storage), context)
+        folder = self._tap.batch_folder
+        for encoding, manifest in super().get_batches(
+            dataclasses.replace(batch_config, storage=folder.storage), context
+        ):
+            folder.protect(manifest)
+            yield encoding, manifest
 
     @override
     def _sync_batches(self, batch_config: BatchConfig, context: Context | None = None) -> None:
@@ -153,11 +157,17 @@ class BrazeStream(Stream):
             )
             raise ConfigurationError(msg)
         self._tap.clear_batch_folders()
-        if batch_config.encoding.format != batches.ENCODING["format"]:
+        self._is_batched = True
+        if batch_config.encoding.format == batches.ENCODING["format"]:
+            self._write_batches(batch_config)
+        else:
             super()._sync_batches(batch_config, context)
-            return
+            self._after_hand_over()
+        self._tap.batch_folder.complete()
+
+    def _write_batches(self, batch_config: BatchConfig) -> None:
         writer = batches.BatchWriter(self._tap.batch_folder, batch_config, self.name)
-        self._is_batched, passes_through = True, self._passes_through
+        passes_through = self._passes_through
         with self._tap.cancel_token.cooperative(), self.get_record_counter() as counter, self.get_sync_timer():
             try:
                 for records in filter(None, self.read()):
@@ -173,7 +183,6 @@ class BrazeStream(Stream):
                             self._hand_over(writer)
             finally:
                 self._hand_over(writer)
-        self._tap.batch_folder.complete()
 
     def _write_mapped(self, writer: batches.BatchWriter, records: list[Record]) -> None:
         """Write records as the SDK maps them, also those before one at which that fails."""
@@ -191,9 +200,15 @@ class BrazeStream(Stream):
             return  # what the bookmark says is handed over is in no file
         if writer.count:
             self._write_batch_message(writer.encoding, writer.finish())
-        self._after_hand_over()
+        else:
+            self._after_hand_over()
         self._tap.state_writer.write_state(self.tap_state)
         self._tap.message_writer.flush()
+
+    @override
+    def _write_batch_message(self, encoding: BaseBatchFileEncoding, manifest: list[str]) -> None:
+        super()._write_batch_message(encoding, manifest)
+        self._after_hand_over()
 
     def _after_hand_over(self) -> None:
         """Do what has to wait until the loader has what was read."""

@@ -42,10 +42,9 @@ SHOWN = 5
 #: the first is asked for.
 MOST_HELD = 10_000
 
-#: By what Braze's list is known for itself: the tap's name of the stream, or what its records have. What lookups give
-#: has these, too, and says beside them whether a number is on the list.
+#: By what Braze's list is known for itself: the tap's name of the stream, or the time beside the number. What lookups
+#: give has both, too, and says beside them whether a number is on the list.
 WHOLE_LIST, OF_LOOKUPS = "invalid_phone_numbers", "is_invalid"
-OF_THE_LIST = {INVALID_PHONE_NUMBERS.key_field, INVALID_PHONE_NUMBERS.time_field}
 
 _NO_STATE = object()
 
@@ -104,6 +103,9 @@ class RemovalSink(RecordSink):
     @override
     def process_record(self, record: dict[str, t.Any], context: dict[str, t.Any]) -> None:
         name, properties = self.config["phone_property"], self.schema["properties"]
+        if record.keys() - properties.keys():
+            # Of what no SCHEMA tells, the first record does.
+            self._braze.refuse_the_whole_list(self.stream_name, {*record, *properties})
         # That is no bad record, but a wrong setting: of no record of the stream the number would be found.
         if properties and name not in properties and name not in record:
             msg = f"stream {self.stream_name} has no property {name}; phone_property names the one with the number"
@@ -306,23 +308,29 @@ class TargetBrazeSMS(BrazePlugin, Target):
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             msg = f"the SCHEMA of stream {stream} cannot be mapped or flattened: {type(error).__name__}"
             raise DataError(msg) from None
-        self._refuse_the_whole_list(stream, given.keys())
         name = self.config["phone_property"]
         for made in self.mapper.stream_maps[stream]:
+            if isinstance(made, RemoveRecordTransform):
+                continue
+            self.refuse_the_whole_list(stream, {*given, *made.transformed_schema["properties"]})
             if name in given and name not in made.transformed_schema["properties"]:
                 msg = f"stream {stream} has no property {name} after its stream map or flattening; leave it there"
                 raise ConfigurationError(msg)
 
-    def _refuse_the_whole_list(self, stream: str, properties: t.AbstractSet[str]) -> None:
+    def refuse_the_whole_list(self, stream: str, properties: t.AbstractSet[str]) -> None:
         """Refuse what looks like Braze's list itself, which would be handed back with all that is on it.
+
+        In whatever letters a warehouse writes names, and however deep something else has packed them.
 
         Raises:
             ConfigurationError: it does, and nobody said that it is meant.
         """
         if self.config["allow_whole_list"]:
             return
-        looks_so = stream == WHOLE_LIST or (properties >= OF_THE_LIST and OF_LOOKUPS not in properties)
-        if looks_so and not all(isinstance(made, RemoveRecordTransform) for made in self.mapper.stream_maps[stream]):
+        numbers = {INVALID_PHONE_NUMBERS.key_field, _bare(self.config["phone_property"])}
+        names = set(map(_bare, properties))
+        has_both = INVALID_PHONE_NUMBERS.time_field in names and not names.isdisjoint(numbers)
+        if stream.casefold() == WHOLE_LIST or (has_both and OF_LOOKUPS not in names):
             problem = f"stream {stream} looks like Braze's list itself, of which all would be handed back"
             msg = f"{problem}: nothing of it was; set allow_whole_list if that is meant"
             raise ConfigurationError(msg)
@@ -345,3 +353,8 @@ class TargetBrazeSMS(BrazePlugin, Target):
         # Not in a dry run: the run that is meant would begin after its records.
         if state is not _NO_STATE and not self.config["dry_run"]:
             self._write_state_message(state)
+
+
+def _bare(name: str) -> str:
+    """Return the name of a property in small letters, without the objects that it was packed into."""
+    return name.casefold().rpartition("__")[2]

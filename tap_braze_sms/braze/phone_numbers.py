@@ -83,7 +83,7 @@ def _configured(config: Mapping[str, t.Any]) -> Iterator[tuple[str, str]]:
             # Whatever else a file holds, such as names in an encoding of Windows, is not used.
             file = io.StringIO(content.decode(encodings.detect(content), "replace"), newline="")
             yield from ((f"phone_numbers_file: line {line} of {path}", text) for line, text in _lines(file))
-        except (OSError, csv.Error) as error:
+        except (OSError, ValueError, csv.Error) as error:
             why = error.strerror if isinstance(error, OSError) else error
             problem = f"got {path!r}, which cannot be read: {why}; takes numbers, one a line, or a CSV of them"
             msg = f"phone_numbers_file: {problem}"

@@ -87,7 +87,7 @@ def roots(config: Mapping[str, t.Any]) -> list[Path]:
 def _local(storage: StorageTarget) -> Path | None:
     """Return the folder that a storage is; None: it is not on this machine."""
     scheme, is_url, path = storage.root.rpartition("://")
-    return Path(path).absolute() if not is_url or scheme in {"file", "local"} else None
+    return Path(path).expanduser().absolute() if not is_url or scheme in {"file", "local"} else None
 
 
 class BatchFolder:
@@ -133,6 +133,11 @@ class BatchFolder:
 
     def _named(self, name: str) -> str:
         return f"{self._storage.prefix or ''}{'' if self._root else self._run}{name}"
+
+    def protect(self, urls: Sequence[str]) -> None:
+        """Let only its user read files that somebody else's code has written."""
+        for url in urls if self._root else ():
+            Path(url.removeprefix("file://")).chmod(0o600)
 
     def complete(self) -> None:
         """Note that the loader gets all of this: it may be reading when the tap has ended."""

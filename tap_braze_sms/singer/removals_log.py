@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import typing as t
 
 from singer_sdk.exceptions import ConfigurationError
@@ -55,9 +56,10 @@ class RemovalsLog:
         self._path = path
         try:
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            # It may have been made by someone who did not know what it would hold.
-            os.fchmod(self._descriptor, 0o600)
-        except OSError as error:
+            # It may have been made by someone who did not know what it would hold. Not a device, which is everyone's.
+            if stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+                os.fchmod(self._descriptor, 0o600)
+        except (OSError, ValueError) as error:
             raise self._unwritable(error) from None
         self._write([_SCHEMA])
 
@@ -93,6 +95,7 @@ class RemovalsLog:
         if written and os.fstat(self._descriptor).st_size == end:
             os.ftruncate(self._descriptor, end - written)
 
-    def _unwritable(self, error: OSError) -> ConfigurationError:
-        msg = f"removals_log: got {self._path!r}, which cannot be written: {error.strerror}; takes the path of a file"
+    def _unwritable(self, error: OSError | ValueError) -> ConfigurationError:
+        why = error.strerror if isinstance(error, OSError) else error
+        msg = f"removals_log: got {self._path!r}, which cannot be written: {why}; takes the path of a file"
         return ConfigurationError(msg)

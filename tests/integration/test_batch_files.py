@@ -188,15 +188,23 @@ def test_the_windows_that_were_read_are_told_once_the_loader_has_all_of_their_re
 def test_a_format_of_the_sdks_own_encoders_gets_the_folder_and_mapped_records(config, folder, monkeypatch):
     class OneFile(BaseBatcher):
         def get_batches(self, records):
+            if not (records := list(records)):
+                return
             with self.batch_config.storage.open("all.parquet", "wb") as file:
                 file.writelines(json.dumps(record).encode() + b"\n" for record in records)
             yield [self.batch_config.storage.get_url("all.parquet")]
 
     monkeypatch.setattr(Batcher, "get_batcher", staticmethod({"parquet": OneFile}.get))
     config["batch_config"] |= {"encoding": {"format": "parquet"}}
-    run = run_here(config | HASHED)
+    run = run_here(config | HASHED | {"read_windows": True})
     (path,) = paths_of(run)
     assert path.parent.parent == folder
+    # As with our own: only its user reads it, nobody takes it away too early, and of what was read is told afterwards.
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert (path.parent / COMPLETE).exists()
+    kinds = [message["type"] for message in run.messages if message["type"] in {"BATCH", "RECORD"}]
+    assert kinds == ["BATCH", *["RECORD"] * (len(kinds) - 1)]
+    assert len(kinds) > 1
     records = records_in(path)
     assert len(records) == 650
     assert all(len(record["phone"]) == 32 for record in records)

@@ -55,6 +55,42 @@ def test_what_looks_like_the_list_itself_is_refused(simulator, listed, load, str
     assert len(simulator.entries()) == 240
 
 
+FLAT = {"flattening_enabled": True, "flattening_max_depth": 1, "phone_property": "data__phone"}
+PACKED = {
+    "data": {"type": "object", "properties": {"phone": {"type": "string"}, "invalid_detected_at": {"type": "string"}}}
+}
+
+
+@pytest.mark.parametrize(
+    "settings, stream, properties, row",
+    [
+        ({"phone_property": "number"}, "view", ["number", "invalid_detected_at"], {"number": 0}),
+        ({"phone_property": "PHONE"}, "VIEW", ["PHONE", "INVALID_DETECTED_AT", "REASON"], {"PHONE": 0}),
+        ({"phone_property": "PHONE"}, "INVALID_PHONE_NUMBERS", ["PHONE"], {"PHONE": 0}),
+        (FLAT, "view", PACKED, {"data": {"phone": 0, "invalid_detected_at": "2026-03-01T00:00:00Z"}}),
+        ({}, "view", [], {"phone": 0, "invalid_detected_at": "2026-03-01T00:00:00Z"}),
+        ({}, "view", ["phone"], {"phone": 0, "invalid_detected_at": "2026-03-01T00:00:00Z"}),
+    ],
+)
+def test_so_is_what_looks_like_it_in_other_letters_packed_or_in_the_records_alone(
+    simulator, listed, load, settings, stream, properties, row
+):
+    given = schema(*(properties if isinstance(properties, list) else ()), stream=stream)
+    if isinstance(properties, dict):
+        given["schema"]["properties"] = properties
+    rows = [
+        json.dumps({"type": "RECORD", "stream": stream, "record": row}).replace(": 0", f': "{phone}"')
+        for phone in listed
+    ]
+    done = load(given, *map(json.loads, rows[:60]), **settings)
+    assert done.code == 78
+    (error,) = done.errors
+    assert error.startswith(f"stream {stream} looks like Braze's list itself")
+    assert not simulator.requests
+    assert load(given, *map(json.loads, rows[:60]), allow_whole_list=True, **settings).code == 0
+    assert len(simulator.entries()) == 240
+
+
 def test_the_tap_piped_into_the_target_by_mistake_removes_nothing(simulator, listed, command):
     config = {"api_key": KEY, "api_url": simulator.url}
     out = command("tap-braze-sms", config=config | {"start_date": "2020-01-01"}).out
