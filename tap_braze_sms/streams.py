@@ -110,6 +110,7 @@ class BrazeStream(Stream):
                 keys=keys,
                 replication_key=replication_key,
                 properties=self.schema["properties"],
+                left_out={name for name in self.schema["properties"] if not self.mask["properties", name]},
             )
 
     def _if_configured(self, catalog: Catalog) -> Catalog:
@@ -343,8 +344,7 @@ class InvalidPhoneNumbersStream(BrazeStream):
         config, now = self.config, dt.datetime.fromtimestamp(self._tap.initialized_at / 1000, timestamps.UTC)
         end = timestamps.parse(config["end_date"]) if "end_date" in config else None
         self._checkpoint = Checkpoint(
-            # One that nobody keeps when everything is read, whatever was read before.
-            self.stream_state if self.replication_method == "INCREMENTAL" else {},
+            self.stream_state,
             type(self).replication_key,
             start=timestamps.parse(config["start_date"]),
             end=end,
@@ -352,6 +352,9 @@ class InvalidPhoneNumbersStream(BrazeStream):
             now=now,
             logger=self.logger,
         )
+        if self.replication_method != "INCREMENTAL":
+            # One that nobody keeps when everything is read, whatever was read before.
+            self._checkpoint = dataclasses.replace(self._checkpoint, state={})
         since = self._checkpoint.since
         yield from self._read_again()
         self.logger.info("Reading what was detected since %s", timestamps.format_utc(since))
@@ -537,6 +540,8 @@ class PhoneNumberStatusStream(BrazeStream):
                 listed += sum(record["is_invalid"] for record in records)
                 unreadable += sum(record["is_invalid"] and not record["invalid_detected_at"] for record in records)
                 yield records
+        for line in parser.surprises():
+            self.logger.warning("%s", line)
         if unreadable:
             self.logger.warning(
                 "Of %s on the list the time cannot be read, and is null", pluralize(unreadable, "number")

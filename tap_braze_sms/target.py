@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import fnmatch
 import functools
+import json
 import select
 import sys
 import typing as t
@@ -31,6 +32,7 @@ from tap_braze_sms.singer.plugin import BrazePlugin
 from tap_braze_sms.singer.progress import pluralize
 from tap_braze_sms.singer.redaction import RedactingReader
 from tap_braze_sms.singer.removals_log import RemovalsLog
+from tap_braze_sms.singer.writer import BufferedWriter
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,6 +128,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
 
     def __init__(self, **kwargs: t.Any) -> None:  # noqa: ANN401 (the SDK's own)
         super().__init__(**kwargs)
+        self._writer = BufferedWriter(self.cancel_token, "whoever reads the STATE")
         self._count: Counter[str] = Counter()
         #: Digits of every number met in this run.
         self._met: set[str] = set()
@@ -348,6 +351,11 @@ class TargetBrazeSMS(BrazePlugin, Target):
         else:
             self._pass_on_state(state)
         self._send_if_due()
+
+    @override
+    def _write_state_message(self, state: dict[str, t.Any]) -> None:
+        # The SDK writes as one prints: of a reader that is gone, Python says nothing or too much.
+        self._writer.write_line(json.dumps(state))
 
     def _pass_on_state(self, state: t.Any) -> None:  # noqa: ANN401 (whatever a tap makes one of)
         # Not in a dry run: the run that is meant would begin after its records.

@@ -120,9 +120,7 @@ class ListReader:
                 f"One {key} at one instant was listed with another {others}, {scheduler.conflicts} times: "
                 "what Braze lists first is kept"
             )
-        if self.parser.unknown:
-            names = ", ".join(sorted(self.parser.unknown))
-            yield f"Braze's records have fields that this version of the tap does not know and leaves out: {names}"
+        yield from self.parser.surprises()
 
     def _fetch(self, dates: tuple[str, str], offset: int, limit: int, where: str) -> Page:
         # On other lists of Braze's an offset of 0 is refused; left out, it is 0 on all. `reason` is never sent: where

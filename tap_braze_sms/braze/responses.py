@@ -14,6 +14,8 @@ from tap_braze_sms.reading.errors import RetryableError, UnusableDataError
 from tap_braze_sms.reading.page import UNUSABLE, Page
 
 if t.TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tap_braze_sms.braze.lists import BrazeList
     from tap_braze_sms.reading.page import Row
 
@@ -126,6 +128,12 @@ class ResponseParser:
             msg = "the answer tells of a failure, with the status of a success"
             raise RetryableError(msg)
         return entries
+
+    def surprises(self) -> Iterator[str]:
+        """Say what was met that the schema does not know."""
+        if self.unknown:
+            names = ", ".join(sorted(self.unknown))
+            yield f"Braze's records have fields that this version of the tap does not know and leaves out: {names}"
 
     def _usual(self, body: bytes) -> list[Row] | None:
         """Return the rows of an answer that is as documented; None: it is not."""

@@ -12,6 +12,7 @@ from singer_sdk.exceptions import ConfigurationError
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from singer_sdk.singerlib import CatalogEntry
 
@@ -104,6 +105,7 @@ def check(
     keys: Sequence[str],
     replication_key: str | None,
     properties: Mapping[str, t.Any],
+    left_out: AbstractSet[str],
 ) -> None:
     """Check what a catalog wants of a stream that is selected.
 
@@ -113,6 +115,7 @@ def check(
         keys: The stream's own.
         replication_key: The stream's own; None: it is read whole in every run.
         properties: The schemas of the stream's properties.
+        left_out: Those that are not selected.
 
     Raises:
         ConfigurationError: it cannot be followed.
@@ -126,6 +129,8 @@ def check(
         notes[stream, "key_properties"] = (
             f"the keys are {', '.join(wanted)}, not {', '.join(keys)}: of rows that agree in them a loader keeps one"
         )
+    if lost := [key for key in wanted if key in left_out]:
+        notes[stream, "selected"] = f"{', '.join(lost)} is not selected, and a key: loaders that need keys will fail"
     if not replication_key and method == _METHODS[0]:
         notes[stream, "replication_method"] = f"it is read whole in every run, not {method}"
 

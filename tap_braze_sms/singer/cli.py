@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import io
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 import typing as t
@@ -69,10 +71,16 @@ class PlainCommand(SingerCommand):
         return super().parse_args(ctx, args)
 
     @override
+    def make_context(self, *args: t.Any, **kwargs: t.Any) -> click.Context:
+        with _interruptible():
+            return super().make_context(*args, **kwargs)
+
+    @override
     def invoke(self, ctx: click.Context) -> t.Any:
         if ctx.params.get("check"):
             self._resume_hint = ""  # it has no STATE
-        return super().invoke(ctx)
+        with _interruptible():
+            return super().invoke(ctx)
 
     @override
     def main(self, *args: t.Any, **kwargs: t.Any) -> t.Any:
@@ -102,11 +110,23 @@ class PlainCommand(SingerCommand):
             message = " ".join(str(shown).split())
             if isinstance(error, ReadingError) and error.kind is Kind.PASSING:
                 message += self._resume_hint
-        elif isinstance(error, OSError) and error.filename:
-            message = f"{error.filename}: {error.strerror}"
+        elif isinstance(error, OSError) and error.strerror:
+            message = f"{error.filename or 'the standard output'}: {error.strerror}"
+            if not error.filename:
+                with contextlib.suppress(OSError):
+                    sys.stdout.close()  # what it still holds would be tried again when Python ends, and told again
         else:
             message, debug = f"{type(error).__name__}: {shown}", True
         self.logger.error("%s", message, exc_info=shown if debug else None)
+
+
+@contextlib.contextmanager
+def _interruptible() -> t.Iterator[None]:
+    """Take Ctrl-C for a signal, also before the SDK does: click makes an error of it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Cancelled(signal.SIGINT) from None
 
 
 def exit_status(error: Exception) -> int:

@@ -42,14 +42,16 @@ class LoaderGoneError(Exception):
 
 
 class BufferedWriter(MsgSpecWriter):
-    """The tap's message writer, to standard output.
+    """The message writer, to standard output.
 
     Args:
         cancel_token: Cuts writing short when it is set.
+        reader: Whoever reads the output, in words.
     """
 
-    def __init__(self, cancel_token: CancelToken) -> None:
+    def __init__(self, cancel_token: CancelToken, reader: str = "the loader") -> None:
         self._cancel_token = cancel_token
+        self._reader = reader
         self._buffer = bytearray()
         #: Called before every wait, and again and again while the loader takes nothing.
         self.on_wait: Callable[[], None] = lambda: None
@@ -72,6 +74,11 @@ class BufferedWriter(MsgSpecWriter):
         if len(self._buffer) >= BUFFER:
             self.flush()
 
+    def write_line(self, line: str) -> None:
+        """Write a line that is no message, such as the STATE that a target passes on."""
+        self._buffer += line.encode() + b"\n"
+        self.flush()
+
     def flush(self) -> None:
         """Hand everything collected to the loader, waiting for it as long as it takes.
 
@@ -90,7 +97,7 @@ class BufferedWriter(MsgSpecWriter):
             with self._cancel_token.cooperative():
                 self._write_out()
         except BrokenPipeError:
-            problem = "the loader closed the pipe: its own log says why"
+            problem = f"{self._reader} closed the pipe: its own log says why"
         except OSError as error:
             problem = f"the standard output cannot be written: {error.strerror}"
         if problem:

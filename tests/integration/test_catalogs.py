@@ -54,6 +54,18 @@ def read(command, config, discovered):
     return run
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_that_is_not_selected_is_followed_and_told(command, config, discovered, key):
+    catalog = copy.deepcopy(discovered)
+    for item in catalog["streams"][0]["metadata"]:
+        if item["breadcrumb"] == ["properties", key]:
+            item["metadata"] = {"inclusion": "available", "selected": False}
+    run = command(NAME, config=config, catalog=catalog)
+    assert run.code == 0, run.log
+    (warning,) = run.logged("WARNING")
+    assert warning.endswith(f"{key} is not selected, and a key: loaders that need keys will fail")
+
+
 def assert_incremental(run, entries, keys=KEYS):
     assert run.code == 0, run.log
     (schema,) = run.of("SCHEMA")

@@ -519,6 +519,13 @@ def test_a_full_table_is_read_whatever_the_bookmark_says(command, config, catalo
     assert not any("version" in message for message in run.of("RECORD"))
 
 
+def test_a_full_table_passes_no_bookmark_from_the_future_on(command, config, catalog):
+    entry_of(catalog)["replication_method"] = "FULL_TABLE"
+    run = command(NAME, config=config, catalog=catalog, state=state_of("2999-01-01T00:00:00Z"))
+    assert run.code == 0, run.log
+    assert run.bookmark <= fixed(utc_now())
+
+
 def test_a_full_table_can_replace_the_one_before(command, config, catalog, since):
     entry_of(catalog)["replication_method"] = "FULL_TABLE"
     config["emit_activate_version_messages"] = True

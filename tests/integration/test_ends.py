@@ -18,6 +18,7 @@ import pytest
 
 from braze_simulator import Entry, Simulator, seeded
 from support.commands import PATIENCE, Process, Run, bookmark_of
+from support.paths import BIN
 from support.runs import config_for, row_of, rows_of, run_here
 from tap_braze_sms.braze.client import BrazeClient
 from tap_braze_sms.concurrency.cancellation import CancelToken
@@ -316,6 +317,30 @@ def test_of_a_signal_that_ends_the_loader_too_the_signal_is_told(command, config
     process.stdout.close()
     assert process.wait(PROMISED) == 128 + signum
     assert Run(process.code, b"", process.log).errors == [STOPPED.format(signal.Signals(signum).name)]
+
+
+@pytest.mark.parametrize("name", ["tap-braze-sms", "target-braze-sms"])
+def test_ctrl_c_while_settings_are_read_ends_by_that_signal(command, tmp_path, name):
+    os.mkfifo(tmp_path / "settings")
+    process = command.start(name, "--config", str(tmp_path / "settings"))
+    with (tmp_path / "settings").open("wb"):  # it is being read
+        process.send(signal.SIGINT)
+        process.wait(5)
+    run = process.finish()
+    assert run.code == 130
+    assert "Traceback" not in run.log
+    (error,) = run.errors
+    assert error.startswith("stopped by SIGINT")
+
+
+@pytest.mark.parametrize("option", ["--about", "--discover"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_what_cannot_be_told_is_one_line(tmp_path, option):
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([BIN / "tap-braze-sms", option], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1].endswith("the standard output: No space left on device")
+    assert "Traceback" not in done.stderr.decode()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

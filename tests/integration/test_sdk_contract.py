@@ -89,6 +89,8 @@ PRIVATE = {
     (Stream, "_sync_batches"): "(self, batch_config, context=None)",
     (Stream, "_write_activate_version_message"): "(self, full_table_version)",
     (Stream, "_increment_stream_state"): "(self, latest_record, *, context=None)",
+    (Stream, "_write_batch_message"): "(self, encoding, manifest)",
+    (Target, "_write_state_message"): "(self, state)",
     (BaseSingerReader, "_process_schema_message"): "(self, message_dict)",
     (BaseSingerReader, "_process_state_message"): "(self, message_dict)",
 }
@@ -97,9 +99,7 @@ PRIVATE = {
 USED = {
     (PluginBase, "_env_var_prefix"): None,
     (Stream, "_generate_record_messages"): "(self, record)",
-    (Stream, "_write_batch_message"): "(self, encoding, manifest)",
     (Stream, "_check_max_record_limit"): "(self, current_record_index)",
-    (Target, "_write_state_message"): "(self, state)",
     (StateWriter, "write_state"): "(self, state)",
     (PluginBase, "cb_config"): "(ctx, param, value)",
     (RecordSink, "process_record"): "(self, record, context)",

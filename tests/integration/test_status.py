@@ -163,6 +163,16 @@ def test_a_number_whose_time_cannot_be_read_is_on_the_list_all_the_same(simulato
     assert "Of 1 number on the list the time cannot be read, and is null" in run.log
 
 
+def test_a_field_that_is_not_known_is_named(simulator, command):
+    simulator.add_raw(WHEN, {"phone": "+12025550100", "invalid_detected_at": spell(WHEN), "carrier": "x"})
+    run = only_status(command, config_for(simulator, phone_numbers=["+12025550100"]))
+    assert run.code == 0, run.log
+    assert [record["is_invalid"] for record in run.records] == [True]
+    assert run.logged("WARNING") == [
+        "Braze's records have fields that this version of the tap does not know and leaves out: carrier"
+    ]
+
+
 def test_a_file_of_25_000_numbers_is_looked_up_exactly_and_in_modest_batches(simulator, command, tmp_path):
     listed = seeded(7_500, days=30, ties=0)
     simulator.add(listed)

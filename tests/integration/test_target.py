@@ -13,7 +13,7 @@ from singer_sdk.testing import get_target_test_class
 
 from braze_simulator import digits
 from support.commands import Run
-from support.paths import DATA
+from support.paths import BIN, DATA
 from support.runs import KEY, ONE_SPELLING, lines
 from tap_braze_sms.braze.rate_limit import budget_of
 from tap_braze_sms.singer.plugin import LAST_RESORT
@@ -427,6 +427,30 @@ def test_a_version_to_activate_is_passed_over_with_one_warning(simulator, load):
     assert (done.code, done.messages) == (0, [{"n": 1}])
     assert simulator.removal_posts == [["+12025550100"]]
     assert done.logged("WARNING") == ["`ACTIVATE_VERSION` messages are not enabled for 'verified'. Ignoring."]
+
+
+@pytest.mark.parametrize(
+    "output, problem",
+    [
+        ("/dev/full", "the standard output cannot be written: No space left on device"),
+        ("|", "whoever reads the STATE closed the pipe: its own log says why"),
+    ],
+)
+def test_where_no_state_can_be_passed_on_that_is_told_in_one_line(simulator, listed, tmp_path, output, problem):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"api_key": KEY, "api_url": simulator.url}))
+    reading, writing = os.pipe()
+    os.close(reading)
+    if output != "|":
+        os.close(writing)
+        writing = os.open(output, os.O_WRONLY)
+    given = lines(SCHEMA, *map(record, listed[:3]), state({"n": 3}))
+    command = [BIN / "target-braze-sms", "--config", config]
+    done = subprocess.run(command, input=given, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines()[-1].endswith(problem)
+    assert "Traceback" not in done.stderr.decode()
 
 
 # Signals
