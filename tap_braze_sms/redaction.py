@@ -17,6 +17,15 @@ _LONG_NUMBER = re.compile(r"\+?\d(?:(?:%20|[\s()./\u2010-\u2015\u200b-]){0,3}\d)
 _PERSONAL_PARTS = re.compile(r"(?<=\?)\S+|(?<=stream: ).+|(?<=unparsed data: ).+", re.DOTALL)
 
 
+# Braze's REST API keys, wherever one was put by mistake.
+_API_KEY = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def redact_value(value: object) -> str:
+    """Return what was given for a setting as an error may show it: no API key, which was meant for another one."""
+    return _API_KEY.sub("[api_key]", repr(value)[:80])
+
+
 def redact_message(message: str) -> str:
     """Return the message of an error that may quote a record, without what it may quote."""
     return _QUOTATION.sub("…", message)

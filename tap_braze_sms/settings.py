@@ -21,6 +21,7 @@ from tap_braze_sms.braze.list_reader import BOUNDS
 from tap_braze_sms.braze.spellings import WAYS
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableInputError
+from tap_braze_sms.redaction import redact_value
 
 if t.TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -314,7 +315,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     if name in SENSITIVE or name == "stream_maps":
         got = "an empty string" if error.instance == "" else f"a value of type {type(error.instance).__name__}"
     else:
-        got = repr(error.instance)[:80]
+        got = redact_value(error.instance)
     if position:
         got += " at position " + ".".join(position)
     return name, f"got {got}, takes {_DATES if name.endswith('_date') else _takes(refusing)}"
@@ -356,6 +357,9 @@ def _check_batches(config: dict[str, t.Any]) -> t.Iterator[tuple[str, str]]:
             if part == "encoding" and given.get(name, values[0]) not in values:
                 got = f"got {given[name]!r} at position encoding.{name}"
                 yield "batch_config", f"{got}, takes one of {', '.join(values)}"
+    prefix = storage.get("prefix") if isinstance(storage := batches.get("storage"), dict) else None
+    if isinstance(prefix, str) and ".." in prefix.split("/"):
+        yield "batch_config", f"got {prefix!r} at position storage.prefix, takes what names of files begin with"
     if unknown := sorted(batches.keys() - {*_BATCH_PARTS, "batch_size"}):
         yield "batch_config", f"got {unknown[0]}, takes {', '.join(_BATCH_PARTS)}, batch_size"
     yield from _check_size("batch_config", batches.get("batch_size", 1), " at position batch_size")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from tap_braze_sms.redaction import redact_value
+
 #: REST endpoint of each instance, from Braze's API overview. There is no US-09.
 INSTANCES = {
     **{f"US-{n:02}": f"https://rest.iad-{n:02}.braze.com" for n in range(1, 9)},
@@ -40,7 +42,7 @@ def check_connection(config: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str
         choice = f"an instance ({', '.join(INSTANCES)}) or the URL of another REST endpoint"
         yield "instance", f"got {got} of instance and api_url, takes exactly one: {choice}"
     elif "api_url" in config and not _URL.fullmatch(url := str(config["api_url"])):
-        got = "a URL with a user or password in it" if "@" in url else repr(url[:80])
+        got = "a URL with a user or password in it" if "@" in url else redact_value(url)
         yield "api_url", f"got {got}, takes https://host, or http://localhost:port for a simulator"
 
 

@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -163,7 +164,7 @@ def read_object(option: str, path: str) -> dict[str, t.Any]:
     """
     try:
         # Bytes: so the encoding is found out, and the marks that editors put before it are passed over.
-        content = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant)
+        content = json.loads(Path(path).read_bytes(), parse_constant=_refuse_constant, parse_float=_parse_float)
     except OSError as error:
         problem = error.strerror
     except UnicodeError:
@@ -179,6 +180,11 @@ def read_object(option: str, path: str) -> dict[str, t.Any]:
         problem = "it is no object"
     msg = f"--{option}: got {path}, which cannot be read: {problem}; takes a file with a JSON object"
     raise ConfigurationError(msg + _TAKES.get(option, ""))
+
+
+def _parse_float(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)
 
 
 def _refuse_constant(name: str) -> t.NoReturn:

@@ -37,6 +37,7 @@ REFUSED = {
     "comment": (lambda text: b"// mine\n" + text.encode(), f"{NO_JSON}: Expecting value: line 1 column 1"),
     "yaml": (lambda text: b"api_key: x\n", f"{NO_JSON}: Expecting value: line 1 column 1"),
     "nan": (lambda text: text.replace("{", '{"x": NaN, ', 1).encode(), f"{NO_JSON}: NaN is none of its values"),
+    "huge": (lambda text: text.replace("{", '{"x": 1e999, ', 1).encode(), f"{NO_JSON}: 1e999 is none of its values"),
     "deep": (lambda text: b'{"a":' * 100_000, "which cannot be read: it is nested too deeply;"),
 }
 #: The same content in every option.

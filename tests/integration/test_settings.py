@@ -142,6 +142,13 @@ WRONG: list[tuple[dict, str]] = [
         "batch_config: got 'xml' at position encoding.format, takes one of jsonl, parquet",
     ),
     (
+        {"batch_config": {"storage": {"prefix": "../other/"}}},
+        "batch_config: got '../other/' at position storage.prefix, takes what names of files begin with",
+    ),
+    # The key in the place of something else.
+    ({"instance": "01234567-89ab-cdef-0123-456789abcdef"}, "instance: got '[api_key]', takes one of US-01"),
+    ({"api_url": "https://01234567-89AB-cdef-0123-456789abcdef/x"}, "api_url: got 'https://[api_key]/x', takes https"),
+    (
         {"batch_config": {"encoding": {"compression": "zip"}, "storage": {"root": "."}}},
         "batch_config: got 'zip' at position encoding.compression, takes one of ",
     ),
