@@ -197,7 +197,7 @@ def read_records(
     return _read(config, braze_list, since, until, logger or logging.getLogger(__name__))
 
 
-def _check_arguments(config: t.Mapping[str, t.Any], **instants: dt.datetime | None) -> Iterator[tuple[str, str]]:
+def _check_arguments(config: t.Mapping[str, t.Any], **instants: object) -> Iterator[tuple[str, str]]:
     yield from check_connection(config)
     if (instance := config.get("instance", "US-01")) not in INSTANCES:
         yield "instance", f"got {instance!r}, takes one of {', '.join(INSTANCES)}"
@@ -209,8 +209,8 @@ def _check_arguments(config: t.Mapping[str, t.Any], **instants: dt.datetime | No
             )
     for name, instant in instants.items():
         # Without a zone it would be taken for this machine's.
-        if instant is not None and instant.utcoffset() is None:
-            yield name, f"got {instant}, takes a time with a time zone, such as datetime.timezone.utc"
+        if instant is not None and not (isinstance(instant, dt.datetime) and instant.utcoffset() is not None):
+            yield name, f"got {instant}, takes a datetime with a time zone, such as datetime.timezone.utc"
 
 
 def _read(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import os
 import shutil
 import stat
@@ -77,6 +78,22 @@ def configured(config: Mapping[str, t.Any]) -> BatchConfig | None:
         return None
     encoding = BaseBatchFileEncoding(**ENCODING | _part(config, "encoding"))
     return BatchConfig(encoding, storage_of(config), given.get("batch_size", BATCH_SIZE))
+
+
+def check_installed(config: BatchConfig) -> None:
+    """Find out before the first request whether files can be written.
+
+    Raises:
+        ImportError: what the storage or the format needs is not installed.
+        ValueError: there is no such storage.
+    """
+    import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415 (of use here alone)
+
+    scheme, is_url, _ = config.storage.root.rpartition("://")
+    fsspec.get_filesystem_class(scheme if is_url else "file")
+    if config.encoding.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
+        msg = "install singer-sdk[parquet]"
+        raise ImportError(msg)
 
 
 def roots(config: Mapping[str, t.Any]) -> list[Path]:
@@ -219,12 +236,13 @@ class BatchWriter:
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
         """Note a failure, and name the file in its error."""
+        self.has_failed = True
         try:
             yield
         except OSError as error:
-            self.has_failed = True
             error.filename = error.filename or self._folder.url(self._name)
             raise
+        self.has_failed = False
 
     def _create(self) -> t.BinaryIO:
         self._number += 1

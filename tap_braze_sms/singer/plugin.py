@@ -256,8 +256,10 @@ class BrazeTap(BrazePlugin, Tap):
             raise ConfigurationError(msg)
         try:
             config.storage.get_url(stream.name)
+            batches.check_installed(config)
         except (ImportError, OSError, TypeError, ValueError) as error:
-            msg = f"batch_config: got {config.storage.root!r} as storage.root, which cannot be used: {error}"
+            got = f"{config.encoding.format} into {config.storage.root}"
+            msg = f"batch_config: got {got}, which cannot be used: {error}"
             raise ConfigurationError(msg) from None
 
 

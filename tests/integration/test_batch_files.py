@@ -194,6 +194,7 @@ def test_a_format_of_the_sdks_own_encoders_gets_the_folder_and_mapped_records(co
                 file.writelines(json.dumps(record).encode() + b"\n" for record in records)
             yield [self.batch_config.storage.get_url("all.parquet")]
 
+    monkeypatch.setattr(batches, "check_installed", lambda _: None)
     monkeypatch.setattr(Batcher, "get_batcher", staticmethod({"parquet": OneFile}.get))
     config["batch_config"] |= {"encoding": {"format": "parquet"}}
     run = run_here(config | HASHED | {"read_windows": True})

@@ -129,8 +129,11 @@ def test_nothing_is_requested_before_the_first_record_is_asked_for():
         ({"api_url": None, "instance": "US-99"}, "instance: got 'US-99', takes one of US-01, "),
         ({"api_url": "http://rest.iad-01.braze.com"}, "api_url: got 'http://rest.iad-01.braze.com', takes https://"),
         ({"api_key": "a key"}, "api_key: got a string with a character that does not belong there"),
-        ({"since": dt.datetime(2026, 1, 1)}, "since: got 2026-01-01 00:00:00, takes a time with a time zone"),  # noqa: DTZ001
-        ({"until": dt.datetime(2026, 1, 1)}, "until: got 2026-01-01 00:00:00, takes a time with a time zone"),  # noqa: DTZ001
+        ({"since": dt.datetime(2026, 1, 1)}, "since: got 2026-01-01 00:00:00, takes a datetime with a time zone"),  # noqa: DTZ001
+        ({"since": "2026-01-01"}, "since: got 2026-01-01, takes a datetime with a time zone"),
+        ({"since": dt.date(2026, 1, 1)}, "since: got 2026-01-01, takes a datetime with a time zone"),
+        ({"api_key": ""}, "api_key: got an empty string, takes the key alone"),
+        ({"until": dt.datetime(2026, 1, 1)}, "until: got 2026-01-01 00:00:00, takes a datetime with a time zone"),  # noqa: DTZ001
         ({"page_size": 1}, "page_size: got 1, takes a number from 2 to 500"),
         ({"max_parallel_requests": 65}, "max_parallel_requests: got 65, takes a number from 1 to 64"),
         ({"rate_limit_share": 0}, "rate_limit_share: got 0, takes a number above 0 and at most 1"),

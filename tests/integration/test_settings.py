@@ -171,8 +171,10 @@ WRONG: list[tuple[dict, str]] = [
             ({"batch_rows": 5}, "batch_rows, takes encoding, storage, batch_size"),
             ({"batch_size": None}, "nothing at position batch_size, takes a whole number from 1 up"),
             ({"batch_size": "100"}, "'100' at position batch_size, takes a whole number from 1 up"),
-            ({"storage": {"root": "nowhere://a/b"}}, "'nowhere://a/b' as storage.root, which cannot be used: "),
-            ({"storage": {"root": ".", "params": 5}}, "'.' as storage.root, which cannot be used: "),
+            ({"storage": {"root": "nowhere://a/b"}}, "jsonl into nowhere://a/b, which cannot be used: "),
+            ({"storage": {"root": "s3://bucket/x"}}, "jsonl into s3://bucket/x, which cannot be used: Install s3fs"),
+            ({"encoding": {"format": "parquet"}}, "parquet into "),
+            ({"storage": {"root": ".", "params": 5}}, "jsonl into ., which cannot be used: "),
         ]
     ),
     *(
