@@ -51,6 +51,10 @@ class Scenario:
     #: Most entries of an answer, and the part of them by which an answer may hold fewer.
     cap: int | None = None
     spread: float = 0.0
+    #: The part by which one at the end of the list holds fewer than one at its top, as where a cap counts bytes.
+    uneven: float = 0.0
+    #: Answers before the cap is set, in a list that is in order of times of its own.
+    capped_after: int = 0
     #: The part of the entries that stand on the list twice.
     repeats: float = 0.0
     end_included: bool = False
@@ -100,7 +104,9 @@ class Scenario:
     @property
     def least_answer(self) -> int:
         """Records that an answer holds at least, if the list has them, where the largest are asked for."""
-        return self.largest if self.cap is None else max(1, min(self.largest, round(self.cap * (1 - self.spread))))
+        if self.cap is None:
+            return self.largest
+        return max(1, min(self.largest, round(self.cap * (1 - self.spread) * (1 - self.uneven))))
 
 
 class _Draw:
@@ -135,8 +141,9 @@ class _Draw:
         if rng.random() < 0.35:
             cap = max(least_answer, round(page_size * rng.uniform(0.2, 2.0)))
             spread = some(0.4, [part for part in (0.0, 0.1, 0.3, 0.5) if cap * (1 - part) >= least_answer], 0.0)
+        fewest = 0.0 if cap is None else cap * (1 - spread)
         days = rng.choice([1, 1, 2, 3, 10, 60])
-        return Scenario(
+        scenario = Scenario(
             seed=self._seed,
             records=min(records, 400),
             days=days,
@@ -171,4 +178,12 @@ class _Draw:
             until=some(0.25, [rng.random()], None),
             loader=some(0.3, [0.05, 5.0, 60.0], 0.0),
             run_seconds=some(0.2, [0.5, 5.0, 60.0], math.inf),
+        )
+        uneven = some(0.3, [0.0, *(part for part in (0.5, 0.9) if fewest * (1 - part) >= least_answer)], 0.0)
+        capped_after = some(0.5, [1, 2, 5, 20], 0)
+        if cap is None or not capped_after or order not in BY_TIME or delay or scenario.instants is not None:
+            return dataclasses.replace(scenario, uneven=uneven)
+        # Lowered to what is short beside the answers before, where times prove what was read.
+        return dataclasses.replace(
+            scenario, capped_after=capped_after, cap=max(least_answer, min(cap, page_size // 5)), spread=0.0
         )

@@ -271,7 +271,9 @@ class Trial:
             # A single day, which some can be asked for with its neighbour alone, and what is guessed of its end.
             within = GUESSED_FURTHER * self.world.most_in_days(2) + GUESSED_PAGES * scenario.largest
             return scenario.max_offset is not None and within > scenario.max_offset
-        if not isinstance(error, NeverAtRestError) or not scenario.moves:
+        if not isinstance(error, NeverAtRestError):
+            return False
+        if not scenario.moves:
             return False
         changes = scenario.moves / (1 - scenario.moves) * (1 + scenario.largest_move) / 2 * scenario.parallel
         takes_passes = scenario.delay or scenario.order not in BY_TIME

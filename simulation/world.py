@@ -103,6 +103,8 @@ class World:
         self._list: list[Entry] = []
         #: The rows of a range of times, until the list changes: most lists are asked much more often than they change.
         self._ranges: dict[tuple[str, str], list[Row]] = {}
+        #: Answers that listed something.
+        self._listings = 0
         self._numbers: set[int] = set()
         self._newest = 0
         self._instants = self._draw_instants()
@@ -271,8 +273,10 @@ class World:
             within = [entry.row for entry in self._list if since <= entry.row[0] < until]
             self._ranges[since, until] = within
         most = math.inf
-        if scenario.cap is not None:
-            most = max(2, round(scenario.cap * (1 - scenario.spread * self._random.random())))
+        self._listings += 1
+        if scenario.cap is not None and self._listings > scenario.capped_after:
+            uneven = 1 - scenario.uneven * min(1.0, offset / max(1, len(within)))
+            most = max(2, round(scenario.cap * (1 - scenario.spread * self._random.random()) * uneven))
         return Reply(200, headers, tuple(within[offset : offset + min(params["limit"], most)]))
 
 

@@ -45,12 +45,16 @@ class ListEnd:
         self.deepest: Page | None = None
         #: The page whose last record the newest answer has shown to be the list's last.
         self.confirmed: Page | None = None
+        #: Records of which all that stand behind them are held.
+        self._tail: set[Hashable] = set()
         self._window = window
         self._identify = identify
         self._answer_size = answer_size
         self._limit = limit
         self._last: Hashable = None
         self._is_pending = False
+        #: The page that was the deepest when the request was made that is pending.
+        self._asked_behind: Page | None = None
         self._attempts = 0
         #: How many of the last records the next request begins before.
         self._back = 0
@@ -72,7 +76,7 @@ class ListEnd:
         self._back = self._back or max(1, min(OVERLAP, self._answer_size.surely - 1))
         if self._asks_for_more:
             self._back = max(OVERLAP, min(UNEVEN * self._answer_size.largest, self._limit // 2))
-        reached = self._reached
+        reached, self._asked_behind = self._reached, self.deepest
         # From the top again only if nothing else is left of the list.
         least = int(self._back < 2 * max(reached, OVERLAP))
         return PageRequest(max(reached - self._back, least), self._limit, is_for_end=True)
@@ -99,14 +103,18 @@ class ListEnd:
             raise NeverAtRestError(self._window)
         if not page.count:
             self._back *= 2
+            if self.proven and page.offset < self._reached:
+                self.reopen()  # more has left than what was seen to be last
             return self._ended(page) if page.offset == 0 else page
         last = self._identify(page.last) if page.last else None
         # Of servers that differ, one may list the last record of another amid its own.
         is_near = page.offset < self._reached < 2 * (page.offset + page.count)
         is_last = is_near and last == self._last
-        if self._shows_end(request, page, held, is_last=is_last):
+        if self._shows_end(request, page, held, last=last, is_last=is_last):
             # Of a full one, records of its last instant may have changed places with those behind it since.
             self.confirmed = self.deepest if is_last and self._is_shorter_than_asked(self.deepest) else None
+            if self.deepest is not None:
+                self._tail |= self._identities(self.deepest)
             self.deepest, self._last = page, last
             return self._ended(page)
         self._note_unproven(request, page, last)
@@ -115,7 +123,9 @@ class ListEnd:
     def _note_unproven(self, request: PageRequest, page: Page, last: Hashable) -> None:
         """Decide what to ask after an answer that proved nothing."""
         reaches = page.offset + page.count >= self._reached
-        if reaches or (request.is_for_end and not self._asks_for_more):
+        # One that has less than what stood there shows that the list has become shorter.
+        has_less = request.is_for_end and not self._asks_for_more and page.count <= self._back
+        if reaches or has_less:
             self.deepest, self._last = page, last
         if reaches or request.is_for_end:
             # One as short as can be has most chance to.
@@ -130,20 +140,46 @@ class ListEnd:
         """The position behind the last record."""
         return 0 if self.deepest is None else self.deepest.offset + self.deepest.count
 
-    def _shows_end(self, request: PageRequest, page: Page, held: Iterable[Page], *, is_last: bool) -> bool:
+    def _shows_end(
+        self, request: PageRequest, page: Page, held: Iterable[Page], *, last: Hashable, is_last: bool
+    ) -> bool:
         """Whether a page shows that nothing stands behind its last record, which may be the last that is held."""
         if page.offset + page.count < FEWEST:
             return True
         if self.proven:  # then all that is asked for begins inside what is held
-            return (is_last and self._is_shorter_than_asked(page)) or self._is_short(page)
-        if is_last and self._differs_in_length(page) and self._is_short(page):
+            if is_last and self._is_shorter_than_asked(page):
+                return True
+            return self._is_short(page) and self._ends_in_the_tail(page, last)
+        # Neighbours share so few that an answer may be cut to just these; what repairs ask for begins anywhere.
+        is_short = self._is_surely_short(page) if request.boundary is None else self._is_short(page)
+        if is_last and self._differs_in_length(page) and is_short:
             return True
-        return request.is_for_end and self._is_surely_short(page) and self._brings_nothing(page, held)
+        # Made before the deepest page came, or from so far back that the answer may be cut before it, it tells nothing.
+        if not request.is_for_end or self._asked_behind is not self.deepest or self._back >= self._answer_size.surely:
+            return False
+        return self._is_surely_short(page) and self._brings_nothing(page, held)
 
     def _brings_nothing(self, page: Page, held: Iterable[Page]) -> bool:
-        """Whether every record of a page was met before: those of one instant may change places."""
-        met = {self._identify(row) for other in held for row in other.rows()}
-        return met.issuperset(map(self._identify, page.rows()))
+        """Whether every record of a page was met before, and the last one at the end of what is held.
+
+        Met before is also what stands in the middle of the list, in pages that reach farther. Those of the last
+        instant may have changed places.
+        """
+        if self.deepest is None or self.deepest.last is None:
+            return False
+        met = {self._identify(row): row[0] for other in held for row in other.rows()}
+        rows = list(map(self._identify, page.rows()))
+        is_last_instant = met.get(rows[-1]) == self.deepest.last[0]
+        return met.keys() >= set(rows) and (is_last_instant or rows[-1] in self._identities(self.deepest))
+
+    def _identities(self, page: Page) -> set[Hashable]:
+        return set(map(self._identify, page.rows()))
+
+    def _ends_in_the_tail(self, page: Page, last: Hashable) -> bool:
+        """Whether all that may stand behind a page is held already."""
+        if last in self._tail:
+            return True
+        return page.offset + page.count >= self._reached and not self._tail.isdisjoint(self._identities(page))
 
     def _is_shorter_than_asked(self, page: Page | None) -> bool:
         return page is not None and page.count < self._answer_size.expected(page.limit)
@@ -166,4 +202,5 @@ class ListEnd:
 
     def _ended(self, page: Page) -> Page:
         self.proven = True
+        self._tail |= self._identities(page)
         return dataclasses.replace(page, ends_list=True)

@@ -63,6 +63,9 @@ class StrangeList:
     #: Most records of an answer, and the share of it by which each answer may hold fewer.
     cap: int | None = None
     cap_spread: float = 0.0
+    #: Answers before the cap is set; most records of one that begins in the older half, as where a cap counts bytes.
+    cap_from: int = 0
+    cap_older: int | None = None
     #: Records that stand at two or three positions, whether side by side, and whether in two spellings.
     repeats: int = 0
     repeats_adjoin: bool = False
@@ -240,11 +243,14 @@ class StrangeList:
             end = dt.datetime.fromisoformat(dates[1]) + dt.timedelta(days=int(self.end_included))
             low, high = dates[0], end.isoformat()
             self._parts[part] = [entry.row for entry in self._servers[server] if low <= entry.row[0] < high]
-        rows = self._parts[part][offset : offset + min(limit, self._most())]
+        listed = self._parts[part]
+        rows = listed[offset : offset + min(limit, self._most(is_older=2 * offset > len(listed)))]
         return Page.of(rows, offset=offset, limit=limit)
 
-    def _most(self) -> int:
-        if self.cap is None:
+    def _most(self, *, is_older: bool) -> int:
+        if is_older and self.cap_older is not None:
+            return self.cap_older
+        if self.cap is None or self.requests <= self.cap_from:
             return 500
         return self.random.randint(max(2, int(self.cap * (1 - self.cap_spread))), self.cap)
 

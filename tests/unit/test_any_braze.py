@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 import threading
@@ -187,6 +188,23 @@ def test_a_list_at_rest_in_no_order_is_read_where_answers_hold_no_more_than_a_pa
     strange = StrangeList(seed, records, order="random", cap=20)
     _, rows = read(strange, page_size=20, parallel=2, seed=seed, largest=40)
     assert loss_of(strange, rows) == 0
+
+
+@pytest.mark.parametrize("parallel", [1, 8])
+@pytest.mark.parametrize(
+    "caps", [{"cap": 100, "cap_from": at} for at in (1, 2, 3, 5, 9)] + [{"cap_older": 100}], ids=str
+)
+def test_answers_that_become_a_fifth_as_long_in_mid_run_hide_nothing(caps, parallel):
+    """What was met before in the middle of the list, in a page that reaches farther, is not its end."""
+    for seed in range(2):
+        strange = StrangeList(seed, 6_000, days=5, **caps)
+        _, rows = read(strange, page_size=500, parallel=parallel, seed=seed)
+        assert loss_of(strange, rows) == 0
+        # While some leave as well, it may say that it cannot prove it.
+        strange = StrangeList(seed, 6_000, days=5, removals=LEAVING, **caps)
+        with contextlib.suppress(NeverAtRestError):
+            _, rows = read(strange, page_size=500, parallel=parallel, seed=seed)
+            assert loss_of(strange, rows) == 0
 
 
 @pytest.mark.parametrize("arrive", ["top", "sorted"])
