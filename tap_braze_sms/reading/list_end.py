@@ -1,8 +1,9 @@
 """The end of a list: where it is, and what proves it.
 
 A short answer is the end only of a list that is in one place and in answers that hold all they were asked for. So an
-end is believed when a request that begins among the last records brings nothing behind them, in an answer that is far
-shorter than others were. That the next position holds nothing is no proof: as numbers leave, all behind them moves up.
+end is believed when a request that begins among the last records of all that is held brings nothing behind them, in an
+answer that is far shorter than others were. That the next position holds nothing is no proof: as numbers leave, all
+behind them moves up. Nor is that an answer brings nothing new: so does one in the middle of what is held.
 """
 
 from __future__ import annotations
@@ -165,12 +166,18 @@ class ListEnd:
         Met before is also what stands in the middle of the list, in pages that reach farther. Those of the last
         instant may have changed places.
         """
-        if self.deepest is None or self.deepest.last is None:
+        if self.deepest is None or self.deepest.last is None or page.last is None:
             return False
-        met = {self._identify(row): row[0] for other in held for row in other.rows()}
-        rows = list(map(self._identify, page.rows()))
-        is_last_instant = met.get(rows[-1]) == self.deepest.last[0]
-        return met.keys() >= set(rows) and (is_last_instant or rows[-1] in self._identities(self.deepest))
+        known = self._identities(self.deepest)
+        if self._identify(page.last) not in known and page.last[0] != self.deepest.last[0]:
+            return False
+        # Most are in the deepest one: rarely is another looked at.
+        left = self._identities(page) - known
+        for other in held:
+            if not left:
+                break
+            left -= self._identities(other)
+        return not left
 
     def _identities(self, page: Page) -> set[Hashable]:
         return set(map(self._identify, page.rows()))
