@@ -290,8 +290,8 @@ class BrazeClient:
         finally:
             self._budget.release(headers, time.monotonic())
         status = response.status_code
-        if status in {HTTPStatus.OK, HTTPStatus.CREATED}:
-            return response.content
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES and status != HTTPStatus.ACCEPTED:
+            return response.content  # of any success, what came decides
         wait = _retry_after(headers)
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             wait = self._budget.on_rate_limited(wait, time.monotonic())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import http.server
+import json
 import logging
 import random
 import threading
@@ -179,6 +180,20 @@ def server(status: int, body: bytes = b"", received: list | None = None, **heade
         yield f"http://127.0.0.1:{serving.server_port}"
         serving.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize("status", [203, 204, 206])
+def test_a_success_of_any_kind_counts_if_it_holds_the_list_and_is_asked_for_again_if_not(command, config, status):
+    listed = json.dumps({"message": "success", "sms": []}).encode()
+    for body, code in ((listed, 0), (b"", 75)):
+        if status == 204 and body:
+            continue  # has none
+        received: list = []
+        with server(status, body, received) as url:
+            run = command("tap-braze-sms", config=config | {"api_url": url, "max_attempts": 2})
+        assert run.code == code, run.log
+        assert len(received) >= (2 if code else 1)
+        assert ("trying again in" in run.log) == bool(code)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
