@@ -158,7 +158,9 @@ class ListEnd:
         # Made before the deepest page came, or from so far back that the answer may be cut before it, it tells nothing.
         if not request.is_for_end or self._asked_behind is not self.deepest or self._back >= self._answer_size.surely:
             return False
-        return self._is_surely_short(page) and self._brings_nothing(page, held)
+        # One that holds more than what stood there, and not the last of it at its end, shows that the list has grown.
+        has_grown = page.count > self._back and not is_last
+        return self._is_surely_short(page) and not has_grown and self._brings_nothing(page, held)
 
     def _brings_nothing(self, page: Page, held: Iterable[Page]) -> bool:
         """Whether every record of a page was met before, and the last one at the end of what is held.
