@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
@@ -91,9 +92,10 @@ class RemovalsLog:
 
     def _take_back(self, written: int) -> None:
         """Take out of the file again what a disk that is full has taken of lines, unless another run's follow."""
-        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        if written and os.fstat(self._descriptor).st_size == end:
-            os.ftruncate(self._descriptor, end - written)
+        with contextlib.suppress(OSError):  # of a pipe nothing can be
+            end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+            if written and os.fstat(self._descriptor).st_size == end:
+                os.ftruncate(self._descriptor, end - written)
 
     def _unwritable(self, error: OSError | ValueError) -> ConfigurationError:
         why = error.strerror if isinstance(error, OSError) else error

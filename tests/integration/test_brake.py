@@ -10,6 +10,7 @@ import stat
 import subprocess
 
 import pytest
+from singer_sdk.exceptions import ConfigurationError
 from test_target import SCHEMA, record, state
 
 from braze_simulator import digits
@@ -18,6 +19,7 @@ from support.runs import KEY, ONE_SPELLING, config_for, lines
 from tap_braze_sms.braze.lookups import SETTLING
 from tap_braze_sms.concurrency.cancellation import CancelToken
 from tap_braze_sms.reading.errors import UnusableDataError
+from tap_braze_sms.singer.removals_log import RemovalsLog
 from tap_braze_sms.target import MOST_HELD, TargetBrazeSMS
 
 LIST = "invalid_phone_numbers"
@@ -316,6 +318,17 @@ def test_a_log_that_cannot_be_written_is_told_before_the_first_request(simulator
     assert done.code == 78
     assert done.errors == [f"removals_log: got {path!r}, which cannot be written: {why}; takes the path of a file"]
     assert not simulator.requests
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_told_like_a_file_that_cannot_be_written(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    log = RemovalsLog(str(path))
+    os.close(reading)
+    with pytest.raises(ConfigurationError, match="which cannot be written: Broken pipe"):
+        log.add(["12025550100"], "2026-03-01T00:00:00Z", "asked")
+    log.close()
 
 
 def test_a_disk_that_is_full_leaves_whole_lines_and_stops_the_run(simulator, listed, tmp_path):
