@@ -157,17 +157,17 @@ class Exhaustive:
         self._changes = changes
         self._page_size = page_size
         self._largest = largest
-        self.result = Result()
+        self._result = Result()
 
     def follow(self, listed: tuple[Small, ...]) -> Result:
-        """Follow every reading of one list; return what all that were followed came to."""
-        self.result.lists += 1
+        """Follow every reading of one list."""
+        self._result = Result(lists=1)
         window = Window(
             FIRST_DAY - dt.timedelta(days=1), 3, timestamps.midnight(FIRST_DAY - dt.timedelta(days=1)), None
         )
         reader = WindowReader(window, identify=identify, page_size=self._page_size, largest=self._largest)
         self._follow(reader, {State(listed, frozenset(listed), 0)}, [])
-        return self.result
+        return self._result
 
     def _follow(self, reader: WindowReader, states: set[State], pages: list[Page]) -> None:
         if reader.done:
@@ -175,7 +175,7 @@ class Exhaustive:
             return
         request = reader.next_request() or reader.next_request(speculative=True)
         if request is None or len(pages) > MOST_REQUESTS:
-            self.result.lost.append(f"no end after {_told(pages)}")
+            self._result.lost.append(f"no end after {_told(pages)}")
             return
         by_answer: defaultdict[tuple[Small, ...], set[State]] = defaultdict(set)
         # Before the first answer, whatever changes makes another list of those that are followed.
@@ -184,13 +184,13 @@ class Exhaustive:
         # What never changes is shared by all that follow.
         copies = _Copies(reader, [*pages, reader.window]) if len(by_answer) > 1 else None
         for left, (answer, possible) in enumerate(by_answer.items(), 1 - len(by_answer)):
-            self.result.answers += 1
+            self._result.answers += 1
             follower = copies.make() if copies and left else reader
             page = _page(answer, request.offset, request.limit)
             try:
                 follower.add_page(request, page)
             except NeverAtRestError:
-                self.result.lost.append(f"never at rest after {_told([*pages, page])}")
+                self._result.lost.append(f"never at rest after {_told([*pages, page])}")
             else:
                 self._follow(follower, possible, [*pages, page])
 
@@ -212,10 +212,10 @@ class Exhaustive:
         rows = [row for part in reader.rows() for row in part]
         moments = [row[0] for row in rows]
         if len(rows) != len(set(rows)) or moments != sorted(moments):
-            self.result.lost.append(f"given on twice or out of order after {_told(pages)}")
+            self._result.lost.append(f"given on twice or out of order after {_told(pages)}")
         found = set(rows)
         for state in states:
-            self.result.states += 1
+            self._result.states += 1
             lost = [entry for entry in state.stayed if _row(entry) not in found]
             if not lost:
                 continue
@@ -223,9 +223,9 @@ class Exhaustive:
             crowd = max(sum(row[0] == _row(entry)[0] for row in met) for entry in lost)
             # One that moves to exactly where another has left, in an instant that no page can hold.
             if state.shuffled and state.removed and crowd >= self._largest:
-                self.result.unprovable += 1
+                self._result.unprovable += 1
             else:
-                self.result.lost.append(f"{lost} lost of {sorted(state.stayed)} after {_told(pages)}")
+                self._result.lost.append(f"{lost} lost of {sorted(state.stayed)} after {_told(pages)}")
 
 
 class _Copies:

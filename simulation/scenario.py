@@ -179,6 +179,7 @@ class _Draw:
             loader=some(0.3, [0.05, 5.0, 60.0], 0.0),
             run_seconds=some(0.2, [0.5, 5.0, 60.0], math.inf),
         )
+        # Drawn last, so that a seed has what it had before there were these.
         uneven = some(0.3, [0.0, *(part for part in (0.5, 0.9) if fewest * (1 - part) >= least_answer)], 0.0)
         capped_after = some(0.5, [1, 2, 5, 20], 0)
         if cap is None or not capped_after or order not in BY_TIME or delay or scenario.instants is not None:

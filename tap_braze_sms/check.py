@@ -206,8 +206,8 @@ class Check:
         findings["shape of phones"] = _counted(map(_phone_shape, phones))
         for name in self._list.other_fields:
             findings[f"{name}s"] = _counted(_reason(entry.get(name)) for entry in entries)
-        known = {self._list.key_field, self._list.time_field, *self._list.other_fields}
-        findings["unknown fields"] = len({name for entry in entries for name in entry} - known)
+        unusable = sum(isinstance(self._parser.parse_entry(entry), str) for entry in entries)
+        findings["unknown fields"] = len(self._parser.unknown)
         parsed = self._times_of(entries)
         findings["order"] = NOT_KNOWN
         if len(parsed) > 1:
@@ -215,7 +215,6 @@ class Check:
         findings["most records at one instant"] = max(Counter(parsed).values(), default=0)
         identities = Counter((normalize(str(phone)), at) for phone, at in zip(phones, times, strict=True))
         findings["repeated records"] = sum(times - 1 for times in identities.values())
-        unusable = sum(isinstance(self._parser.parse_entry(entry), str) for entry in entries)
         findings["records that cannot be used"] = unusable
         if unusable:
             self.report.fails.append(
@@ -238,13 +237,7 @@ class Check:
 
     def _times_of(self, entries: list[Entry]) -> list[str]:
         """Return the times of entries that can be read."""
-        parsed: list[str] = []
-        for entry in entries:
-            try:
-                parsed.append(timestamps.normalize(entry[self._list.time_field]))
-            except (LookupError, ValueError):  # noqa: PERF203 (each by itself)
-                continue
-        return parsed
+        return [at for at in map(self._parser.time_of, entries) if at]
 
     def _look_at_pages(self, name: str) -> None:
         held = len(self._top)

@@ -27,7 +27,7 @@ from tap_braze_sms.concurrency.workers import WorkerPool
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.checkpoint import Checkpoint
 from tap_braze_sms.singer import batches, catalogs
-from tap_braze_sms.singer.plugin import catalog_entry
+from tap_braze_sms.singer.plugin import MOST_WARNINGS, catalog_entry
 from tap_braze_sms.singer.progress import Progress, pluralize
 
 if t.TYPE_CHECKING:
@@ -48,9 +48,8 @@ if t.TYPE_CHECKING:
 _PACKAGE = Path(__file__).parent
 SCHEMAS = next(d for d in (_PACKAGE / "schemas", _PACKAGE.parent / "schemas") if d.is_dir())
 
-
-#: Records that cannot be used, of which each is told by position.
-MOST_WARNINGS = 5
+#: Reasons that are named where none of them is the one that is wanted.
+MOST_REASONS = 5
 
 
 class Reasons:
@@ -74,7 +73,7 @@ class Reasons:
     def surprises(self) -> Iterator[str]:
         """Say that nothing has the reason, which may be misspelled."""
         if self._met and self._wanted not in self._met:
-            met = ", ".join(sorted(self._met)[:MOST_WARNINGS])
+            met = ", ".join(sorted(self._met)[:MOST_REASONS])
             yield f"reason: no record has the reason {self._wanted}; those read have {met}"
 
 

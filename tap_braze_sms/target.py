@@ -28,7 +28,7 @@ from tap_braze_sms.braze.responses import ResponseParser
 from tap_braze_sms.reading import timestamps
 from tap_braze_sms.reading.errors import UnusableDataError
 from tap_braze_sms.singer import removals_log, stream_maps
-from tap_braze_sms.singer.plugin import BrazePlugin
+from tap_braze_sms.singer.plugin import MOST_WARNINGS, BrazePlugin
 from tap_braze_sms.singer.progress import pluralize
 from tap_braze_sms.singer.redaction import RedactingReader
 from tap_braze_sms.singer.removals_log import RemovalsLog
@@ -36,9 +36,6 @@ from tap_braze_sms.singer.writer import BufferedWriter
 
 if t.TYPE_CHECKING:
     from collections.abc import Sequence
-
-#: Records left out that are told one by one; then they are only counted.
-SHOWN = 5
 
 #: Numbers that are held back, at most, while more input is at hand: more than `max_removals` are then noticed before
 #: the first is asked for.
@@ -182,7 +179,7 @@ class TargetBrazeSMS(BrazePlugin, Target):
                 msg = f"{problem}; correct it, or set skip_bad_records to leave such records out"
                 raise DataError(msg)
             self._count["skipped"] += 1
-            if self._count["skipped"] <= SHOWN:
+            if self._count["skipped"] <= MOST_WARNINGS:
                 self.logger.warning("%s and is left out", problem)
             return
         if (number := normalize(phone)) not in self._met:

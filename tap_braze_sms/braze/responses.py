@@ -20,10 +20,6 @@ if t.TYPE_CHECKING:
     from tap_braze_sms.reading.page import Row
 
 
-#: What to do about a record that cannot be used.
-_HINT = "to leave it out, set skip_bad_records"
-
-
 class ResponseParser:
     """Turns the bodies of answers into pages.
 
@@ -107,7 +103,7 @@ class ResponseParser:
         for name in self._list.other_fields:
             if not isinstance(entry.get(name), str | None):
                 return f"its {name} is neither text nor null"
-        if not (time := self._time_of(entry)):
+        if not (time := self.time_of(entry)):
             return f"its {self._list.time_field} cannot be read as a time"
         return time, entry[self._list.key_field], *(entry.get(name) for name in self._list.other_fields)
 
@@ -150,7 +146,7 @@ class ResponseParser:
         # One that begins at the end of the list may hold nothing but what was left out of another.
         has_usable = any(isinstance(row, tuple) for row in rows) or not self.unusable.keys().isdisjoint(digests)
         # In an answer without any, they stand where they were met before.
-        times = [*map(self._time_of, entries)]
+        times = [*map(self.time_of, entries)]
         times = _filled(times if any(times) else [self._stood_at.get(digest, "") for digest in digests])
         made: list[Row] = []
         for position, (row, time, digest) in enumerate(zip(rows, times, digests, strict=True), offset):
@@ -158,9 +154,8 @@ class ResponseParser:
                 made.append(row)
                 continue
             if not self._skip_unusable or not has_usable:
-                hint = "nor can any other of its answer" if self._skip_unusable else _HINT
-                msg = f"the record at position {position} cannot be used: {row}; {hint}"
-                raise UnusableDataError(msg)
+                hint = "to leave it out, set skip_bad_records"
+                raise _unusable(position, row, "nor can any other of its answer" if self._skip_unusable else hint)
             self._stood_at.setdefault(digest, time)
             self.unusable.setdefault(digest, f"position {position} of {days}: {row}")
             made.append((time, UNUSABLE + digest, *[None] * len(self._list.other_fields)))
@@ -171,20 +166,25 @@ class ResponseParser:
         row = self.parse_entry(entry)
         if isinstance(row, tuple):
             return row
-        msg = f"the record at position {position} cannot be used: {row}"
         if not isinstance(entry, dict) or not isinstance(phone := entry.get(self._list.key_field), str):
-            raise UnusableDataError(msg)
+            raise _unusable(position, row)
         if not self._skip_unusable:
-            msg = f"{msg}; to go on without what cannot be read of it, set skip_bad_records"
-            raise UnusableDataError(msg)
+            raise _unusable(position, row, "to go on without what cannot be read of it, set skip_bad_records")
         details = (entry.get(name) for name in self._list.other_fields)
-        return self._time_of(entry), phone, *(value if isinstance(value, str) else None for value in details)
+        return self.time_of(entry), phone, *(value if isinstance(value, str) else None for value in details)
 
-    def _time_of(self, entry: object) -> str:
+    def time_of(self, entry: object) -> str:
         """Return the time of an entry in the fixed form; empty: it cannot be read."""
         with contextlib.suppress(ValueError, LookupError, TypeError):
             return timestamps.normalize(t.cast("dict[str, str]", entry)[self._list.time_field])
         return ""
+
+
+def _unusable(position: int, problem: str, hint: str = "") -> UnusableDataError:
+    """Return what to raise for a record, which is named without its number."""
+    return UnusableDataError(
+        "; ".join(filter(None, [f"the record at position {position} cannot be used: {problem}", hint]))
+    )
 
 
 def _filled(times: list[str]) -> list[str]:

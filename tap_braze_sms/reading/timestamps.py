@@ -68,12 +68,13 @@ def midnight(day: dt.date) -> str:
     return f"{day.isoformat()}T00:00:00.000000+00:00"
 
 
+# Up to how many seconds a duration is told in a unit: its seconds, decimals and name.
+_UNITS = ((10, 1, 1, "s"), (120, 1, 0, "s"), (90 * 60, 60, 0, "min"), (48 * 3_600, 3_600, 1, "h"))
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration as people say it."""
-    for limit, unit, decimals, name in (
-        *((10, 1, 1, "s"), (120, 1, 0, "s"), (90 * 60, 60, 0, "min")),
-        (48 * 3600, 3600, 1, "h"),
-    ):
+    for limit, unit, decimals, name in _UNITS:
         if seconds < limit:
             return f"{seconds / unit:.{decimals}f} {name}"
     return f"{seconds / 86_400:.0f} days"

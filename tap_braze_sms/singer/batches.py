@@ -87,10 +87,9 @@ def check_installed(config: BatchConfig) -> None:
         ImportError: what the storage or the format needs is not installed.
         ValueError: there is no such storage.
     """
-    import fsspec  # type: ignore[import-untyped]  # noqa: PLC0415 (of use here alone)
+    import fsspec.utils  # type: ignore[import-untyped]  # noqa: PLC0415 (of use here alone)
 
-    scheme, is_url, _ = config.storage.root.rpartition("://")
-    fsspec.get_filesystem_class(scheme if is_url else "file")
+    fsspec.get_filesystem_class(fsspec.utils.get_protocol(config.storage.root))
     if config.encoding.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
         msg = "install singer-sdk[parquet]"
         raise ImportError(msg)

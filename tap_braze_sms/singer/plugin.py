@@ -40,6 +40,9 @@ if t.TYPE_CHECKING:
 #: The variable of the SDK's that names a file about logging.
 LOG_CONFIG = "SINGER_SDK_LOG_CONFIG"
 
+#: Records left out, as they cannot be used, that are named one by one; further ones are counted.
+MOST_WARNINGS = 5
+
 #: Seconds after a signal when the process ends whatever it is doing.
 LAST_RESORT = 4.5
 

@@ -104,16 +104,17 @@ def test_of_an_empty_list_most_is_not_known(command):
     "status, code, reached", [("401", 77, True), ("403", 77, True), ("503", 75, True), ("down", 75, False)]
 )
 def test_a_check_that_is_not_let_in_says_so_and_how_far_it_came(command, entries, status, code, reached):
-    behaviour = {"down": True} if status == "down" else {"fail_next": [status] * MOST_TRIES}
-    run, requests = check(command, entries, "--format", "json", **behaviour)
+    def behaviour():
+        return {"down": True} if status == "down" else {"fail_next": [status] * MOST_TRIES}  # used up by one check
+
+    run, requests = check(command, entries, "--format", "json", **behaviour())
     assert (run.code, len(run.errors)) == (code, 1)
     assert "STATE" not in run.errors[0]
     findings = report(run)["findings"]
     assert findings["reached"] is reached
     assert findings["key and permission"] == ("refused" if code == 77 else "not known")
     assert requests <= MOST_REQUESTS
-    behaviour = {"down": True} if status == "down" else {"fail_next": [status] * MOST_TRIES}
-    run, _ = check(command, entries, **behaviour)
+    run, _ = check(command, entries, **behaviour())
     assert run.out.decode().startswith("version")
     assert "Nothing that was seen differs" not in run.out.decode()
 

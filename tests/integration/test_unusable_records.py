@@ -14,7 +14,7 @@ from braze_simulator import Simulator, odd, seeded, spell, unusable
 from braze_simulator.seeds import UNUSABLE
 from support.examples import examples
 from support.runs import KEY, assert_exact, config_for, run_here
-from tap_braze_sms.streams import MOST_WARNINGS
+from tap_braze_sms.singer.plugin import MOST_WARNINGS
 
 NAME = "tap-braze-sms"
 UNTIL = dt.datetime(2026, 3, 1, tzinfo=dt.timezone.utc)

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from simulation.exhaustive import Exhaustive, small_lists
+from simulation.exhaustive import Exhaustive, Result, small_lists
 from simulation.run import main
 from simulation.scenario import Scenario
 from simulation.trial import Outcome, Trial, simulate
@@ -237,14 +237,14 @@ def test_the_command_line_names_the_seeds_that_failed(monkeypatch, capsys):
 
 @pytest.mark.parametrize("entries, changes", [(5, 1), (3, 2)])
 def test_small_lists_are_read_truly_whatever_few_changes_come_between_any_two_answers(entries, changes):
-    exhaustive = Exhaustive(changes=changes)
+    exhaustive, result = Exhaustive(changes=changes), Result()
     for count in range(entries + 1):
         for listed in small_lists(count):
-            exhaustive.follow(listed)
-    assert sorted(exhaustive.result.lost, key=len)[:3] == []
-    assert exhaustive.result.states > 500
+            result.add(exhaustive.follow(listed))
+    assert sorted(result.lost, key=len)[:3] == []
+    assert result.states > 500
     # A record that moves to exactly where another has left, in an instant that no page can hold.
-    assert exhaustive.result.unprovable < 10
+    assert result.unprovable < 10
 
 
 def test_following_small_lists_finds_a_bug_put_in_on_purpose(monkeypatch):
